@@ -1,0 +1,17 @@
+//! Sans-IO observer of the Model Context Protocol: bytes and time in, calls out.
+//!
+//! The crate knows no operating system, no clock and no runtime. Whoever drives it feeds
+//! [`Transfer`]s (one data syscall, or a piece of one) and process exits into a [`Tracker`] and
+//! takes [`Event`]s out. Time is always a parameter: nanoseconds of one monotonic clock.
+#![forbid(unsafe_code)]
+
+mod call;
+mod event;
+mod transfer;
+
+pub use call::{
+    Call, Continuation, Direction, Endpoint, Half, Loss, Method, Outcome, RequestId, ResultType, TaskState,
+    TraceContext, Transport,
+};
+pub use event::{Event, Fault, FaultKind, Verdict};
+pub use transfer::{Carrier, ConnectionId, Content, Nanos, PairId, ProcessId, Side, StreamId, Transfer};
