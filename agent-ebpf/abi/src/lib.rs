@@ -1,1 +1,26 @@
+//! Everything that crosses the boundary between the kernel programs and the agent: ring records,
+//! map keys and values, counters, and the names of the tunables. Nothing else defines bytes that
+//! cross it.
+//!
+//! Layouts are `repr(C)` in native byte order without implicit padding; each is asserted at compile
+//! time. [`VERSION`] changes whenever one of them does: recordings carry it.
 #![no_std]
+
+mod counter;
+mod map;
+mod record;
+mod tunable;
+
+pub use counter::Counter;
+pub use map::{
+    ENTRY_SLOTS, Entry, MAX_PROCESSES, MAX_STREAMS, Membership, StreamState, VerdictCode, VerdictEntry,
+};
+pub use record::{
+    ARGS_MAX, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord, Totals, flags,
+};
+#[cfg(feature = "user")]
+pub use record::{DecodeError, Record};
+pub use tunable::{FIELDS, Field, global};
+
+/// Version of the layouts below.
+pub const VERSION: u32 = 1;

@@ -1,0 +1,94 @@
+//! Keys, values and bounds of the maps.
+
+use core::mem::size_of;
+
+/// Processes that can be in scope at once.
+pub const MAX_PROCESSES: u32 = 32_768;
+/// Streams that the kernel keeps state of; the least recently used give way.
+pub const MAX_STREAMS: u32 = 16_384;
+/// Slots for entry times, indexed by thread id: a power of two.
+pub const ENTRY_SLOTS: u32 = 16_384;
+
+/// How a process is in scope (value of `SCOPE`, by tgid).
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// It was asked for: its children are members too.
+    Member = 1,
+    /// It may be at the other end of a member's stream: its children are not in scope.
+    Peer = 2,
+}
+
+/// A thread's unfinished data syscall (value of `ENTRIES`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The thread, as `bpf_get_current_pid_tgid` gives it; 0 for none.
+    pub pid_tgid: u64,
+    /// CLOCK_MONOTONIC nanoseconds.
+    pub at: u64,
+}
+
+/// What the kernel knows of a stream (value of `STREAMS`, by key). Owned by the programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamState {
+    /// Identity: unique while the agent runs.
+    pub stream: u64,
+    /// Inode number of the pipe or of the writer's socket; tells a reused key. 0: not known.
+    pub ino: u64,
+    /// As in the data record.
+    pub pair: u64,
+    /// Bytes written, since observation began.
+    pub written: u64,
+    /// Bytes read, since observation began.
+    pub read: u64,
+    /// When the last read returned.
+    pub last_read: u64,
+    /// Bytes captured while there was no verdict.
+    pub sampled: u64,
+}
+
+/// What user space decided about a stream (value of `VERDICTS`, by key). Owned by user space.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerdictEntry {
+    /// The stream that it is about: a reused key does not inherit it.
+    pub stream: u64,
+    /// Inode number as in [`StreamState`].
+    pub ino: u64,
+    /// A [`VerdictCode`].
+    pub verdict: u32,
+    /// Further allowances granted to an unjudged stream.
+    pub grants: u32,
+}
+
+/// The verdicts, as the kernel reads them.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerdictCode {
+    /// Not yet known.
+    LookAgain = 0,
+    /// Capture everything.
+    Watch = 1,
+    /// Ship nothing.
+    Ignore = 2,
+}
+
+const _: () = {
+    assert!(size_of::<Entry>() == 16);
+    assert!(size_of::<StreamState>() == 56);
+    assert!(size_of::<VerdictEntry>() == 24);
+    assert!(ENTRY_SLOTS.is_power_of_two());
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    //! The only place that promises aya that a type is plain bytes.
+    // SAFETY: repr(C) of integers without padding (asserted above): every bit pattern is valid.
+    unsafe impl aya::Pod for super::Entry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::StreamState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::VerdictEntry {}
+}

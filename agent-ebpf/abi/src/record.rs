@@ -1,0 +1,165 @@
+//! The records of the ring.
+
+use core::mem::{align_of, offset_of, size_of};
+
+/// What a record tells.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A [`DataRecord`], followed by captured bytes.
+    Data = 1,
+    /// A [`LifeRecord`]: a process was created; `value` is its parent's tgid.
+    Fork = 2,
+    /// An [`ExecRecord`]: a process has started a program.
+    Exec = 3,
+    /// A [`LifeRecord`]: a process has ended; `value` is its wait status.
+    Exit = 4,
+}
+
+/// What every record begins with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// A [`Kind`].
+    pub kind: u32,
+    /// Bytes of payload that are valid; the record may be longer.
+    pub captured: u32,
+    /// Process (thread group) id in the initial pid namespace.
+    pub tgid: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+}
+
+/// Running totals of a process at the instant of a record. Zero until the hooks that feed them exist.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Nanoseconds on a CPU.
+    pub on_cpu: u64,
+    /// Nanoseconds runnable without a CPU.
+    pub run_queue: u64,
+    /// Nanoseconds in uninterruptible sleep.
+    pub blocked: u64,
+    /// Nanoseconds in interruptible sleep.
+    pub asleep: u64,
+    /// Major page faults.
+    pub faults: u64,
+    /// Bytes read and written.
+    pub bytes: u64,
+}
+
+/// One data syscall on a stream, or one captured piece of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataRecord {
+    /// Kind [`Kind::Data`].
+    pub header: Header,
+    /// Identity of the stream: unique while the agent runs.
+    pub stream: u64,
+    /// Where the kernel keeps the stream: the key of its verdict. Reused by later streams.
+    pub key: u64,
+    /// What the two directions of one socket have in common; 0 for pipes.
+    pub pair: u64,
+    /// Inode number of the pipe, or of this side's socket.
+    pub ino: u64,
+    /// Entry of the syscall, CLOCK_MONOTONIC nanoseconds; 0 when it was not seen.
+    pub entered: u64,
+    /// Return of the syscall, CLOCK_MONOTONIC nanoseconds.
+    pub exited: u64,
+    /// Bytes that this side had moved on the stream before this syscall.
+    pub offset: u64,
+    /// Bytes that the syscall moved.
+    pub len: u64,
+    /// Position of the payload within the syscall's bytes.
+    pub at: u32,
+    /// See [`flags`].
+    pub flags: u32,
+    /// The process at this instant.
+    pub totals: Totals,
+}
+
+/// Bits of [`DataRecord::flags`].
+pub mod flags {
+    /// Seen at the reader's end; otherwise at the writer's.
+    pub const READ: u32 = 1;
+    /// The first record of its syscall.
+    pub const FIRST: u32 = 2;
+    /// The last record of its syscall.
+    pub const LAST: u32 = 4;
+    /// A unix socket.
+    pub const SOCKET: u32 = 8;
+    /// One end of the socket has a name.
+    pub const NAMED: u32 = 16;
+    /// Moved by a syscall whose bytes cannot be seen (splice, sendfile).
+    pub const OPAQUE: u32 = 32;
+    /// The stream had no verdict.
+    pub const UNJUDGED: u32 = 64;
+}
+
+/// A process was created or has ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LifeRecord {
+    /// Kind [`Kind::Fork`] or [`Kind::Exit`].
+    pub header: Header,
+    /// CLOCK_MONOTONIC nanoseconds.
+    pub at: u64,
+    /// Fork: the parent's tgid. Exit: the status as `wait` gives it.
+    pub value: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Bytes of a program's arguments that an [`ExecRecord`] can hold.
+pub const ARGS_MAX: usize = 1024;
+
+/// A process has started a program.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecRecord {
+    /// Kind [`Kind::Exec`]; `captured` counts bytes of `args`.
+    pub header: Header,
+    /// CLOCK_MONOTONIC nanoseconds.
+    pub at: u64,
+    /// NUL-padded name of the main thread.
+    pub comm: [u8; 16],
+    /// NUL-separated arguments.
+    pub args: [u8; ARGS_MAX],
+}
+
+/// A [`DataRecord`] with room for `N` bytes of payload.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Chunk<const N: usize> {
+    /// The fixed part.
+    pub record: DataRecord,
+    /// The payload, valid up to `record.header.captured`.
+    pub payload: [u8; N],
+}
+
+/// The payload sizes that the programs reserve.
+pub const CHUNK_SIZES: [usize; 5] = [0, 256, 1024, 4096, 16384];
+
+const _: () = {
+    assert!(size_of::<Header>() == 16 && align_of::<Header>() == 4);
+    assert!(size_of::<Totals>() == 48 && align_of::<Totals>() == 8);
+    assert!(size_of::<DataRecord>() == 136 && align_of::<DataRecord>() == 8);
+    assert!(offset_of!(DataRecord, stream) == 16);
+    assert!(offset_of!(DataRecord, ino) == 40);
+    assert!(offset_of!(DataRecord, entered) == 48);
+    assert!(offset_of!(DataRecord, offset) == 64);
+    assert!(offset_of!(DataRecord, at) == 80);
+    assert!(offset_of!(DataRecord, flags) == 84);
+    assert!(offset_of!(DataRecord, totals) == 88);
+    assert!(size_of::<LifeRecord>() == 32 && align_of::<LifeRecord>() == 8);
+    assert!(offset_of!(LifeRecord, value) == 24);
+    assert!(size_of::<ExecRecord>() == 40 + ARGS_MAX && align_of::<ExecRecord>() == 8);
+    assert!(offset_of!(ExecRecord, args) == 40);
+    assert!(size_of::<Chunk<256>>() == size_of::<DataRecord>() + 256);
+    assert!(offset_of!(Chunk<256>, payload) == size_of::<DataRecord>());
+};
+
+#[cfg(feature = "user")]
+mod decode;
+#[cfg(feature = "user")]
+pub use decode::{DecodeError, Record};

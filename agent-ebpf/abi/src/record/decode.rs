@@ -1,0 +1,171 @@
+//! Ring bytes to records, for user space. Safe code: the bytes may come from a file.
+
+use core::fmt;
+use core::mem::{offset_of, size_of};
+
+use super::{ARGS_MAX, DataRecord, ExecRecord, Header, Kind, LifeRecord, Totals};
+
+/// A decoded record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// Bytes moved.
+    Data(DataRecord, &'a [u8]),
+    /// A process was created.
+    Fork(LifeRecord),
+    /// A process has started a program.
+    Exec {
+        /// The fixed part.
+        header: Header,
+        /// CLOCK_MONOTONIC nanoseconds.
+        at: u64,
+        /// Name of the main thread without padding.
+        comm: &'a [u8],
+        /// NUL-separated arguments.
+        args: &'a [u8],
+    },
+    /// A process has ended.
+    Exit(LifeRecord),
+}
+
+/// Why bytes are not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Fewer bytes than the record's kind needs.
+    Short {
+        /// Bytes that are needed.
+        needed: usize,
+        /// Bytes that are there.
+        have: usize,
+    },
+    /// No kind has this number.
+    UnknownKind(u32),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short { needed, have } => write!(f, "a record of {needed} bytes has only {have}"),
+            Self::UnknownKind(kind) => write!(f, "no record is of kind {kind}"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+impl<'a> Record<'a> {
+    /// Reads one record.
+    ///
+    /// # Errors
+    /// When the bytes are too few for what their header says, or the kind is unknown.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        need(bytes, size_of::<Header>())?;
+        let header = Header {
+            kind: u32_at(bytes, offset_of!(Header, kind)),
+            captured: u32_at(bytes, offset_of!(Header, captured)),
+            tgid: u32_at(bytes, offset_of!(Header, tgid)),
+            tid: u32_at(bytes, offset_of!(Header, tid)),
+        };
+        let captured = header.captured as usize;
+        match header.kind {
+            kind if kind == Kind::Data as u32 => {
+                let end = size_of::<DataRecord>().saturating_add(captured);
+                need(bytes, end)?;
+                Ok(Self::Data(data(header, bytes), &bytes[size_of::<DataRecord>()..end]))
+            }
+            kind if kind == Kind::Exec as u32 => {
+                let args = offset_of!(ExecRecord, args);
+                need(bytes, args + captured.min(ARGS_MAX))?;
+                let comm = &bytes[offset_of!(ExecRecord, comm)..args];
+                let comm = comm.split(|&b| b == 0).next().unwrap_or_default();
+                let at = u64_at(bytes, offset_of!(ExecRecord, at));
+                Ok(Self::Exec { header, at, comm, args: &bytes[args..args + captured.min(ARGS_MAX)] })
+            }
+            kind if kind == Kind::Fork as u32 => Ok(Self::Fork(life(header, bytes)?)),
+            kind if kind == Kind::Exit as u32 => Ok(Self::Exit(life(header, bytes)?)),
+            kind => Err(DecodeError::UnknownKind(kind)),
+        }
+    }
+}
+
+fn need(bytes: &[u8], needed: usize) -> Result<(), DecodeError> {
+    if bytes.len() < needed {
+        return Err(DecodeError::Short { needed, have: bytes.len() });
+    }
+    Ok(())
+}
+
+fn data(header: Header, bytes: &[u8]) -> DataRecord {
+    let totals = offset_of!(DataRecord, totals);
+    DataRecord {
+        header,
+        stream: u64_at(bytes, offset_of!(DataRecord, stream)),
+        key: u64_at(bytes, offset_of!(DataRecord, key)),
+        pair: u64_at(bytes, offset_of!(DataRecord, pair)),
+        ino: u64_at(bytes, offset_of!(DataRecord, ino)),
+        entered: u64_at(bytes, offset_of!(DataRecord, entered)),
+        exited: u64_at(bytes, offset_of!(DataRecord, exited)),
+        offset: u64_at(bytes, offset_of!(DataRecord, offset)),
+        len: u64_at(bytes, offset_of!(DataRecord, len)),
+        at: u32_at(bytes, offset_of!(DataRecord, at)),
+        flags: u32_at(bytes, offset_of!(DataRecord, flags)),
+        totals: Totals {
+            on_cpu: u64_at(bytes, totals + offset_of!(Totals, on_cpu)),
+            run_queue: u64_at(bytes, totals + offset_of!(Totals, run_queue)),
+            blocked: u64_at(bytes, totals + offset_of!(Totals, blocked)),
+            asleep: u64_at(bytes, totals + offset_of!(Totals, asleep)),
+            faults: u64_at(bytes, totals + offset_of!(Totals, faults)),
+            bytes: u64_at(bytes, totals + offset_of!(Totals, bytes)),
+        },
+    }
+}
+
+fn life(header: Header, bytes: &[u8]) -> Result<LifeRecord, DecodeError> {
+    need(bytes, size_of::<LifeRecord>())?;
+    Ok(LifeRecord {
+        header,
+        at: u64_at(bytes, offset_of!(LifeRecord, at)),
+        value: u32_at(bytes, offset_of!(LifeRecord, value)),
+        reserved: 0,
+    })
+}
+
+/// The callers have checked the length; a short slice reads as 0.
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+/// As [`u32_at`].
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The in-memory layout of a record is what `decode` reads: the two cannot drift apart.
+    #[test]
+    fn layout_and_decoding_agree() {
+        let mut bytes = [0u8; size_of::<DataRecord>() + 3];
+        for (i, b) in bytes.iter_mut().enumerate() {
+            *b = u8::try_from(i % 251).unwrap();
+        }
+        bytes[..8].copy_from_slice(&[1, 0, 0, 0, 3, 0, 0, 0]);
+        let Ok(Record::Data(record, payload)) = Record::decode(&bytes) else { panic!("not decoded") };
+        assert_eq!(payload, &bytes[size_of::<DataRecord>()..]);
+        assert_eq!(record.stream, u64::from_ne_bytes(bytes[16..24].try_into().unwrap()));
+        assert_eq!(record.len, u64::from_ne_bytes(bytes[72..80].try_into().unwrap()));
+        assert_eq!(record.totals.bytes, u64::from_ne_bytes(bytes[128..136].try_into().unwrap()));
+    }
+
+    #[test]
+    fn every_shorter_record_is_refused() {
+        let mut bytes = [0u8; size_of::<DataRecord>() + 3];
+        bytes[..8].copy_from_slice(&[1, 0, 0, 0, 3, 0, 0, 0]);
+        for len in 0..bytes.len() {
+            assert!(matches!(Record::decode(&bytes[..len]), Err(DecodeError::Short { .. })), "{len}");
+        }
+        bytes[0] = 99;
+        assert_eq!(Record::decode(&bytes), Err(DecodeError::UnknownKind(99)));
+    }
+}

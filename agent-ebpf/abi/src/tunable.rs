@@ -1,0 +1,55 @@
+//! Read-only globals of the programs, set before they are loaded, and the kernel fields behind them.
+
+/// Names of the globals that are not field offsets.
+pub mod global {
+    /// u32: the agent's own tgid, which is never observed.
+    pub const OWN_TGID: &str = "OWN_TGID";
+    /// u32: 1 when every process is in scope, 0 when only those in `SCOPE` are.
+    pub const HOST_SCOPE: &str = "HOST_SCOPE";
+    /// u32: bytes captured of one syscall on a watched stream.
+    pub const BUDGET: &str = "BUDGET";
+    /// u32: bytes of fill at which the ring wakes the agent.
+    pub const WAKE_AT: &str = "WAKE_AT";
+}
+
+/// A field of a kernel structure whose byte offset the programs need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The global (u32) that takes the offset.
+    pub global: &'static str,
+    /// The structure.
+    pub of: &'static str,
+    /// The member; may be inside anonymous members.
+    pub member: &'static str,
+}
+
+const fn field(global: &'static str, of: &'static str, member: &'static str) -> Field {
+    Field { global, of, member }
+}
+
+/// Every field that the programs walk through.
+pub const FIELDS: &[Field] = &[
+    field("TASK_FILES", "task_struct", "files"),
+    field("TASK_PID", "task_struct", "pid"),
+    field("TASK_TGID", "task_struct", "tgid"),
+    field("TASK_SIGNAL", "task_struct", "signal"),
+    field("TASK_EXIT_CODE", "task_struct", "exit_code"),
+    field("TASK_MM", "task_struct", "mm"),
+    field("SIGNAL_LIVE", "signal_struct", "live"),
+    field("MM_ARG_START", "mm_struct", "arg_start"),
+    field("MM_ARG_END", "mm_struct", "arg_end"),
+    field("FILES_FDT", "files_struct", "fdt"),
+    field("FDT_MAX_FDS", "fdtable", "max_fds"),
+    field("FDT_FD", "fdtable", "fd"),
+    field("FILE_INODE", "file", "f_inode"),
+    field("FILE_PRIVATE", "file", "private_data"),
+    field("INODE_MODE", "inode", "i_mode"),
+    field("INODE_INO", "inode", "i_ino"),
+    field("SOCKET_TYPE", "socket", "type"),
+    field("SOCKET_SK", "socket", "sk"),
+    field("SOCKET_ALLOC_INODE", "socket_alloc", "vfs_inode"),
+    field("SOCK_FAMILY", "sock_common", "skc_family"),
+    field("SOCK_SOCKET", "sock", "sk_socket"),
+    field("UNIX_PEER", "unix_sock", "peer"),
+    field("UNIX_ADDR", "unix_sock", "addr"),
+];

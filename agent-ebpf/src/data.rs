@@ -1,0 +1,170 @@
+//! The data syscalls, entered and left: the functions that both tiers of hooks end in.
+
+use agent_abi::{Counter, DataRecord, ENTRY_SLOTS, Entry, Header, Kind, Totals, flags};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+
+use crate::arch;
+use crate::capture::{self, Segments};
+use crate::emit::{Wake, emit};
+use crate::maps::{ENTRIES, count};
+use crate::scope::Thread;
+use crate::scratch::{self, with_scratch};
+use crate::stream::{self, Position, Side};
+use crate::syscall::Syscall;
+
+/// recv's flag that leaves the bytes where they are.
+const MSG_PEEK: u64 = 2;
+/// A data syscall begins: notes when.
+#[inline(always)]
+pub(crate) fn entered() {
+    let Some(thread) = Thread::in_scope() else { return };
+    if let Some(slot) = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1)) {
+        // SAFETY: the helper has no preconditions.
+        let at = unsafe { bpf_ktime_get_ns() };
+        // SAFETY: the pointer is to a map value; a slot shared by two threads is told by `pid_tgid`.
+        unsafe { slot.write(Entry { pid_tgid: thread.pid_tgid, at }) };
+    }
+}
+
+/// When the syscall that returns was entered; 0 when that was not seen.
+#[inline(always)]
+fn take_entry(thread: Thread) -> u64 {
+    let Some(slot) = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1)) else { return 0 };
+    // SAFETY: as in `entered`.
+    let entry = unsafe { &mut *slot };
+    if entry.pid_tgid != thread.pid_tgid {
+        return 0;
+    }
+    entry.pid_tgid = 0;
+    entry.at
+}
+
+/// A data syscall returns `ret`; its registers are at `regs`.
+#[inline(always)]
+pub(crate) fn returned(syscall: Syscall, regs: u64, ret: i64) {
+    if ret < 0 {
+        return;
+    }
+    let Some(thread) = Thread::in_scope() else { return };
+    let Some(args) = arch::arguments(regs) else { return };
+    let fd = args[0] as u32;
+    let mut transfer = Transfer { thread, entered: take_entry(thread), len: ret as u64 };
+    match syscall {
+        Syscall::RecvFrom if args[3] & MSG_PEEK != 0 => return,
+        Syscall::RecvMsg if args[2] & MSG_PEEK != 0 => return,
+        Syscall::RecvMmsg if args[3] & MSG_PEEK != 0 => return,
+        Syscall::Splice => {
+            transfer.opaque(fd, Side::Reader);
+            transfer.opaque(args[2] as u32, Side::Writer);
+            return;
+        }
+        Syscall::SendFile => {
+            transfer.opaque(args[1] as u32, Side::Reader);
+            transfer.opaque(fd, Side::Writer);
+            return;
+        }
+        Syscall::Tee => {
+            transfer.opaque(args[1] as u32, Side::Writer);
+            return;
+        }
+        Syscall::VmSplice => {
+            transfer.opaque(fd, Side::Writer);
+            return;
+        }
+        // The result counts messages, not bytes.
+        Syscall::RecvMmsg | Syscall::SendMmsg => transfer.len = capture::bytes_in_messages(args[1], ret as u64),
+        _ => {}
+    }
+    // What the syscall was is forgotten here: the verifier checks what follows once, not per syscall.
+    let place = core::hint::black_box(place_of(syscall));
+    let side = core::hint::black_box(side_of(syscall));
+    let Some(position) = stream::advance(fd, side, transfer.len, transfer.entered) else { return };
+    let done = with_scratch(|depth| {
+        // Written in place: the stack has no room for a record.
+        if let Some(scratch) = scratch::at(depth) {
+            scratch.segments = match place {
+                Place::Buffer => Segments::contiguous(args[1], transfer.len),
+                Place::Vector => Segments::vector(args[1], args[2]),
+                Place::Message => Segments::message(args[1]),
+                Place::Messages => Segments::messages(args[1], ret as u64),
+            };
+            scratch.record = transfer.record(&position, side, 0);
+        }
+        capture::ship(depth, position.sampling);
+    });
+    if !done {
+        count(Counter::ScratchBusy, 1);
+    }
+}
+
+/// Where a syscall's bytes are in user memory.
+#[derive(Clone, Copy)]
+enum Place {
+    Buffer,
+    Vector,
+    Message,
+    Messages,
+}
+
+#[inline(always)]
+fn place_of(syscall: Syscall) -> Place {
+    match syscall {
+        Syscall::ReadVector | Syscall::WriteVector => Place::Vector,
+        Syscall::RecvMsg | Syscall::SendMsg => Place::Message,
+        Syscall::RecvMmsg | Syscall::SendMmsg => Place::Messages,
+        _ => Place::Buffer,
+    }
+}
+
+#[inline(always)]
+fn side_of(syscall: Syscall) -> Side {
+    match syscall {
+        Syscall::Read | Syscall::RecvFrom | Syscall::ReadVector | Syscall::RecvMsg | Syscall::RecvMmsg => Side::Reader,
+        _ => Side::Writer,
+    }
+}
+
+/// A finished syscall that moved bytes.
+struct Transfer {
+    thread: Thread,
+    entered: u64,
+    len: u64,
+}
+
+impl Transfer {
+    /// Ships that bytes moved without passing through user memory.
+    #[inline(always)]
+    fn opaque(&self, fd: u32, side: Side) {
+        let Some(position) = stream::advance(fd, side, self.len, self.entered) else { return };
+        count(Counter::OpaqueBytes, self.len);
+        emit::<DataRecord>(Wake::Later, 0, |to| {
+            let bits = flags::OPAQUE | flags::FIRST | flags::LAST;
+            // SAFETY: `to` is a reserved ring entry of this type.
+            unsafe { to.write(self.record(&position, side, bits)) };
+        });
+    }
+
+    #[inline(always)]
+    fn record(&self, position: &Position, side: Side, bits: u32) -> DataRecord {
+        DataRecord {
+            header: Header {
+                kind: Kind::Data as u32,
+                captured: 0,
+                tgid: self.thread.tgid(),
+                tid: self.thread.tid(),
+            },
+            stream: position.stream,
+            key: position.key,
+            pair: position.pair,
+            ino: position.ino,
+            entered: self.entered,
+            // SAFETY: the helper has no preconditions.
+            exited: unsafe { bpf_ktime_get_ns() },
+            offset: position.offset,
+            len: self.len,
+            at: 0,
+            flags: bits | position.flags | if side == Side::Reader { flags::READ } else { 0 },
+            totals: Totals::default(),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Values that the agent sets before the programs are loaded; constants to the verifier.
+
+use aya_ebpf::Global;
+
+macro_rules! globals {
+    ($($(#[$doc:meta])* $name:ident = $default:expr;)*) => {
+        $($(#[$doc])* #[unsafe(no_mangle)] pub(crate) static $name: Global<u32> = Global::new($default);)*
+    };
+}
+
+globals! {
+    /// The agent's own tgid, which is never observed.
+    OWN_TGID = 0;
+    /// 1 when every process is in scope.
+    HOST_SCOPE = 0;
+    /// Bytes captured of one syscall on a watched stream.
+    BUDGET = 0;
+    /// Bytes of fill at which the ring wakes the agent.
+    WAKE_AT = 0;
+    TASK_FILES = 0;
+    TASK_PID = 0;
+    TASK_TGID = 0;
+    TASK_SIGNAL = 0;
+    TASK_EXIT_CODE = 0;
+    TASK_MM = 0;
+    SIGNAL_LIVE = 0;
+    MM_ARG_START = 0;
+    MM_ARG_END = 0;
+    FILES_FDT = 0;
+    FDT_MAX_FDS = 0;
+    FDT_FD = 0;
+    FILE_INODE = 0;
+    FILE_PRIVATE = 0;
+    INODE_MODE = 0;
+    INODE_INO = 0;
+    SOCKET_TYPE = 0;
+    SOCKET_SK = 0;
+    SOCKET_ALLOC_INODE = 0;
+    SOCK_FAMILY = 0;
+    SOCK_SOCKET = 0;
+    UNIX_PEER = 0;
+    UNIX_ADDR = 0;
+}

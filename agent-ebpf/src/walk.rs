@@ -1,0 +1,103 @@
+//! From the current task to the file behind a descriptor, by offsets of the running kernel's BTF.
+
+use aya_ebpf::Global;
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
+
+use crate::globals;
+
+/// Reads a value of kernel memory. `None` when the address is not mapped.
+#[inline(always)]
+pub(crate) fn read<T>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address and fails instead of faulting.
+    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
+}
+
+/// Reads the field of the structure at `base` whose offset is in `field`.
+#[inline(always)]
+pub(crate) fn read_field<T>(base: u64, field: &Global<u32>) -> Option<T> {
+    read(base + u64::from(field.load()))
+}
+
+/// As [`read_field`], for a pointer; null is `None`.
+#[inline(always)]
+pub(crate) fn follow(base: u64, field: &Global<u32>) -> Option<u64> {
+    read_field::<u64>(base, field).filter(|&pointer| pointer != 0)
+}
+
+/// Address of the current `task_struct`.
+#[inline(always)]
+pub(crate) fn current_task() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_current_task() }
+}
+
+/// A pipe or a unix stream socket behind a descriptor of the current task.
+pub(crate) enum Carrier {
+    /// A pipe or FIFO.
+    Pipe {
+        /// Address of the inode that both ends share.
+        inode: u64,
+        /// Its number.
+        ino: u64,
+    },
+    /// A unix stream socket.
+    Socket {
+        /// Address of this end's sock.
+        sock: u64,
+        /// Number of this end's inode.
+        ino: u64,
+        /// Address of the other end's sock; 0 when it is gone.
+        peer: u64,
+    },
+}
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFIFO: u16 = 0o010_000;
+const S_IFSOCK: u16 = 0o140_000;
+const SOCK_STREAM: u16 = 1;
+const AF_UNIX: u16 = 1;
+
+/// What `fd` is, if it can carry MCP.
+#[inline(always)]
+pub(crate) fn carrier(fd: u32) -> Option<Carrier> {
+    let files = follow(current_task(), &globals::TASK_FILES)?;
+    let table = follow(files, &globals::FILES_FDT)?;
+    if fd >= read_field::<u32>(table, &globals::FDT_MAX_FDS)? {
+        return None;
+    }
+    let array = follow(table, &globals::FDT_FD)?;
+    let file = read::<u64>(array + u64::from(fd) * 8).filter(|&file| file != 0)?;
+    let inode = follow(file, &globals::FILE_INODE)?;
+    match read_field::<u16>(inode, &globals::INODE_MODE)? & S_IFMT {
+        S_IFIFO => Some(Carrier::Pipe { inode, ino: read_field(inode, &globals::INODE_INO)? }),
+        S_IFSOCK => {
+            let socket = follow(file, &globals::FILE_PRIVATE)?;
+            if read_field::<u16>(socket, &globals::SOCKET_TYPE)? != SOCK_STREAM {
+                return None;
+            }
+            let sock = follow(socket, &globals::SOCKET_SK)?;
+            if read_field::<u16>(sock, &globals::SOCK_FAMILY)? != AF_UNIX {
+                return None;
+            }
+            let ino = read_field(inode, &globals::INODE_INO)?;
+            Some(Carrier::Socket { sock, ino, peer: read_field(sock, &globals::UNIX_PEER)? })
+        }
+        _ => None,
+    }
+}
+
+/// Inode number of the socket that `sock` belongs to; 0 when it is closed.
+#[inline(always)]
+pub(crate) fn socket_ino(sock: u64) -> u64 {
+    follow(sock, &globals::SOCK_SOCKET)
+        .and_then(|socket| {
+            read_field(socket + u64::from(globals::SOCKET_ALLOC_INODE.load()), &globals::INODE_INO)
+        })
+        .unwrap_or(0)
+}
+
+/// Whether either end of a connected unix socket was bound to a name.
+#[inline(always)]
+pub(crate) fn is_named(sock: u64, peer: u64) -> bool {
+    follow(sock, &globals::UNIX_ADDR).is_some() || (peer != 0 && follow(peer, &globals::UNIX_ADDR).is_some())
+}

@@ -1,0 +1,240 @@
+//! Loading and attaching: offsets first, then the programs of one tier.
+
+use agent_abi::{FIELDS, Membership, global};
+use aya::programs::{FEntry, FExit, RawTracePoint};
+use aya::{Btf, Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+
+use super::btf::Layouts;
+use super::error::{SensorError, in_full, os_error};
+use super::hooks::{HOOKS, Hook, Point};
+use super::limits::WAKE_SHARE;
+use super::object::OBJECT;
+use super::{HookStatus, Sensor};
+
+/// Which processes are observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All but the agent.
+    Host,
+    /// These, the members' descendants, and nothing else.
+    Processes(Vec<(u32, Membership)>),
+}
+
+/// A set of data hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Trampolines on the data syscalls: nothing else in the kernel pays.
+    Trampolines = 1,
+    /// Raw tracepoints that every syscall passes.
+    RawTracepoints = 2,
+}
+
+/// How to observe.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which processes.
+    pub scope: Scope,
+    /// Which tier; `None` takes the first that this kernel allows.
+    pub tier: Option<Tier>,
+    /// Size of the ring, a power of two.
+    pub ring_bytes: u32,
+    /// Bytes captured of one syscall on a watched stream.
+    pub budget_bytes: u32,
+}
+
+pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
+    let mut ebpf = load(settings)?;
+    // Reading the log map first: aya refuses to load programs whose log map is gone.
+    let diagnostics = EbpfLogger::init(&mut ebpf).ok();
+    let (tier, mut hooks) = attach_data(&mut ebpf, settings.tier)?;
+    hooks.extend(attach_all(&mut ebpf, 0, None)?);
+    let mut sensor = assemble(ebpf, diagnostics, tier, hooks)?;
+    if let Scope::Processes(processes) = &settings.scope {
+        for &(tgid, membership) in processes {
+            sensor.admit(tgid, membership)?;
+        }
+    }
+    release_heap();
+    Ok(sensor)
+}
+
+/// The object with its read-only globals set.
+pub(super) fn load(settings: &Settings) -> Result<Ebpf, SensorError> {
+    if OBJECT.is_empty() {
+        return Err(SensorError::NotEmbedded);
+    }
+    lift_memlock();
+    let mut structures: Vec<&str> = FIELDS.iter().map(|field| field.of).collect();
+    structures.dedup();
+    let layouts = Layouts::of_running_kernel(&structures)?;
+    let offsets = FIELDS
+        .iter()
+        .map(|field| Ok((field.global, layouts.offset(field.of, field.member)?)))
+        .collect::<Result<Vec<_>, SensorError>>()?;
+    let own = std::process::id();
+    let host = u32::from(settings.scope == Scope::Host);
+    let wake_at = settings.ring_bytes / WAKE_SHARE;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(None)
+        .map_max_entries("EVENTS", settings.ring_bytes)
+        .override_global(global::OWN_TGID, &own, true)
+        .override_global(global::HOST_SCOPE, &host, true)
+        .override_global(global::BUDGET, &settings.budget_bytes, true)
+        .override_global(global::WAKE_AT, &wake_at, true);
+    for (name, offset) in &offsets {
+        loader.override_global(name, offset, true);
+    }
+    loader.load(OBJECT).map_err(|error| match os_error(&error) {
+        Some(libc::EPERM | libc::EACCES) => SensorError::Privilege { what: "to create its maps".to_owned() },
+        _ => SensorError::Object(Box::new(error)),
+    })
+}
+
+/// Attaches the data hooks of the tier that was asked for, or of the first that works.
+fn attach_data(ebpf: &mut Ebpf, wanted: Option<Tier>) -> Result<(Tier, Vec<HookStatus>), SensorError> {
+    let mut hooks = Vec::new();
+    if wanted != Some(Tier::RawTracepoints) {
+        match attach_tier_1(ebpf) {
+            Ok(attached) => return Ok((Tier::Trampolines, attached)),
+            Err(error) if wanted == Some(Tier::Trampolines) => return Err(error),
+            Err(error) => {
+                log::info!("tier 1 is not to be had here ({error}); using tier 2");
+                hooks.push(HookStatus {
+                    name: "tier 1".to_owned(),
+                    tier: 1,
+                    on: false,
+                    reason: error.to_string(),
+                    lost: "nothing; tier 2 costs every syscall of the host some nanoseconds".to_owned(),
+                });
+            }
+        }
+    }
+    hooks.extend(attach_all(ebpf, 2, None)?);
+    Ok((Tier::RawTracepoints, hooks))
+}
+
+fn attach_tier_1(ebpf: &mut Ebpf) -> Result<Vec<HookStatus>, SensorError> {
+    let btf = Btf::from_sys_fs()
+        .map_err(|error| SensorError::Hook { hook: "fentry".to_owned(), reason: in_full(&error) })?;
+    attach_all(ebpf, 1, Some(&btf))
+}
+
+/// Attaches every hook of `tier`. One that fails is left out, unless it is vital.
+fn attach_all(ebpf: &mut Ebpf, tier: u8, btf: Option<&Btf>) -> Result<Vec<HookStatus>, SensorError> {
+    // Vital ones first: when they are refused, the others need not be tried.
+    let mut hooks: Vec<&Hook> = HOOKS.iter().filter(|hook| hook.tier == tier).collect();
+    hooks.sort_by_key(|hook| !hook.vital);
+    let mut states = Vec::with_capacity(hooks.len());
+    for hook in hooks {
+        let failure = attach(ebpf, hook, btf).err();
+        if let Some(failure) = &failure
+            && hook.vital
+        {
+            let privilege = matches!(failure.os, Some(libc::EPERM | libc::EACCES)) && !has_privilege();
+            return Err(if privilege {
+                SensorError::Privilege { what: hook.name() }
+            } else {
+                SensorError::Hook { hook: hook.name(), reason: failure.reason.clone() }
+            });
+        }
+        states.push(status(hook, failure.map(|failure| failure.reason)));
+    }
+    Ok(states)
+}
+
+pub(super) fn status(hook: &Hook, failure: Option<String>) -> HookStatus {
+    HookStatus {
+        name: hook.name(),
+        tier: hook.tier,
+        on: failure.is_none(),
+        reason: failure.unwrap_or_default(),
+        lost: hook.lost.to_owned(),
+    }
+}
+
+/// Why a hook does not attach.
+pub(super) struct Refusal {
+    pub reason: String,
+    pub os: Option<i32>,
+}
+
+impl<E: std::error::Error + 'static> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self { reason: in_full(&error), os: os_error(&error) }
+    }
+}
+
+pub(super) fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: Option<&Btf>) -> Result<(), Refusal> {
+    let missing = || Refusal { reason: format!("the object has no program {}", hook.program), os: None };
+    let program = ebpf.program_mut(hook.program).ok_or_else(missing)?;
+    match hook.point {
+        Point::RawTracepoint(name) => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            program.load()?;
+            program.attach(name)?;
+        }
+        Point::Entry(_) => {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(&hook.function(), btf.ok_or_else(missing)?)?;
+            program.attach()?;
+        }
+        Point::Return(_) => {
+            let program: &mut FExit = program.try_into()?;
+            program.load(&hook.function(), btf.ok_or_else(missing)?)?;
+            program.attach()?;
+        }
+    }
+    Ok(())
+}
+
+fn assemble(
+    mut ebpf: Ebpf,
+    diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
+    tier: Tier,
+    hooks: Vec<HookStatus>,
+) -> Result<Sensor, SensorError> {
+    macro_rules! map {
+        ($name:literal) => {
+            ebpf.take_map($name)
+                .and_then(|map| map.try_into().ok())
+                .ok_or(SensorError::Map { map: $name })?
+        };
+    }
+    Ok(Sensor {
+        ring: map!("EVENTS"),
+        scope: map!("SCOPE"),
+        verdicts: map!("VERDICTS"),
+        counters: map!("COUNTERS"),
+        diagnostics,
+        tier,
+        hooks,
+        _ebpf: ebpf,
+    })
+}
+
+/// Before 5.11 maps count against RLIMIT_MEMLOCK. Where the limit cannot be lifted it mostly does
+/// not bind either, so a failure is not one yet.
+fn lift_memlock() {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the pointer is to a live struct of the type that the call takes.
+    if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } != 0 {
+        log::debug!("RLIMIT_MEMLOCK stays as it is: {}", std::io::Error::last_os_error());
+    }
+}
+
+/// Whether the process runs with effective uid 0: then a refusal is the kernel's build, not the user's.
+fn has_privilege() -> bool {
+    // SAFETY: the call has no preconditions.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Gives back what parsing BTF and the object took, many times what the agent needs from here on.
+fn release_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call has no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

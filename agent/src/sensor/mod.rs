@@ -1,0 +1,127 @@
+//! The kernel side's counterpart: loads the programs, attaches them, reads their ring and tells
+//! them the verdicts. The only code that names aya.
+
+mod attach;
+mod btf;
+mod error;
+mod hooks;
+mod limits;
+mod object;
+mod probe;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, RawFd};
+
+use agent_abi::{Counter, Membership, VerdictCode, VerdictEntry};
+use aya::Ebpf;
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya_log::EbpfLogger;
+
+pub use attach::{Scope, Settings, Tier};
+pub use error::SensorError;
+pub use limits::{BUDGET_BYTES, RING_BYTES};
+pub use object::is_embedded;
+pub use probe::{EmptyTracepoints, probe};
+
+use crate::hooks::HookStatus;
+
+/// The attached programs. Dropping it detaches them.
+pub struct Sensor {
+    ring: RingBuf<MapData>,
+    scope: HashMap<MapData, u32, u32>,
+    verdicts: HashMap<MapData, u64, VerdictEntry>,
+    counters: PerCpuArray<MapData, u64>,
+    diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
+    tier: Tier,
+    hooks: Vec<HookStatus>,
+    /// Holds the programs and their links.
+    _ebpf: Ebpf,
+}
+
+/// A stream as the kernel addresses it, taken from one of its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamAddress {
+    /// Key of its verdict.
+    pub key: u64,
+    /// Identity.
+    pub stream: u64,
+    /// Inode number of the pipe or of the writer's socket; 0 when it is not known.
+    pub ino: u64,
+}
+
+impl Sensor {
+    /// Loads and attaches the programs.
+    ///
+    /// # Errors
+    /// When the object is not embedded, privileges are missing, the kernel has no BTF, or it
+    /// refuses a program that nothing works without.
+    pub fn start(settings: &Settings) -> Result<Self, SensorError> {
+        attach::start(settings)
+    }
+
+    /// The tier of data hooks in use.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Every hook that was tried.
+    #[must_use]
+    pub fn hooks(&self) -> &[HookStatus] {
+        &self.hooks
+    }
+
+    /// Readable when the kernel wants the ring to be read before its regular turn.
+    #[must_use]
+    pub fn wake_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+
+    /// Hands up to `limit` raw records to `take`, oldest first, and says how many there were.
+    pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&[u8])) -> usize {
+        let mut taken = 0;
+        while taken < limit {
+            let Some(record) = self.ring.next() else { break };
+            take(&record);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Hands the programs' diagnostics to the `log` crate.
+    pub fn flush_diagnostics(&mut self) {
+        if let Some(diagnostics) = &mut self.diagnostics {
+            diagnostics.flush();
+        }
+    }
+
+    /// Brings a process into scope.
+    ///
+    /// # Errors
+    /// When the table of processes is full.
+    pub fn admit(&mut self, tgid: u32, membership: Membership) -> Result<(), SensorError> {
+        self.scope
+            .insert(tgid, membership as u32, 0)
+            .map_err(|source| SensorError::Table { table: "processes", source: Box::new(source) })
+    }
+
+    /// Tells the programs what a stream is worth. `grants` counts the allowances of an unjudged one.
+    ///
+    /// # Errors
+    /// When the kernel refuses the entry.
+    pub fn judge(&mut self, address: StreamAddress, verdict: VerdictCode, grants: u32) -> Result<(), SensorError> {
+        let StreamAddress { key, stream, ino } = address;
+        self.verdicts
+            .insert(key, VerdictEntry { stream, ino, verdict: verdict as u32, grants }, 0)
+            .map_err(|source| SensorError::Table { table: "verdicts", source: Box::new(source) })
+    }
+
+    /// What the programs have counted, over all CPUs, by name.
+    #[must_use]
+    pub fn counters(&self) -> BTreeMap<&'static str, u64> {
+        let total = |counter: Counter| {
+            self.counters.get(&(counter as u32), 0).map_or(0, |values| values.iter().sum::<u64>())
+        };
+        Counter::ALL.iter().map(|&counter| (counter.name(), total(counter))).collect()
+    }
+}
