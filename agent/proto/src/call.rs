@@ -1,12 +1,14 @@
 //! The call: a request with its outcome, its instants and who took part.
 
-use crate::{Carrier, ConnectionId, Nanos, ProcessId};
+use crate::{Carrier, ConnectionId, Nanos, ProcessId, StreamId};
 
 /// One request and what became of it. No payload is in here: names, ids, sizes and instants only.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The conversation it belongs to.
     pub connection: ConnectionId,
+    /// The streams that carry it, as far as they were seen: client to server, server to client.
+    pub streams: [Option<StreamId>; 2],
     /// Position among the requests of its connection in its direction, from 0.
     pub sequence: u64,
     /// How messages travel.

@@ -5,13 +5,35 @@
 //! takes [`Event`]s out. Time is always a parameter: nanoseconds of one monotonic clock.
 #![forbid(unsafe_code)]
 
+mod alignment;
 mod call;
+mod connection;
 mod event;
+mod hash;
+mod joining;
+mod json;
+mod lifecycle;
+mod limits;
+mod mcp;
+mod ndjson;
+mod output;
+mod pairing;
+mod recognise;
+mod rpc;
+mod slab;
+mod stats;
+mod stream;
+mod timeline;
+mod tracker;
 mod transfer;
+mod users;
 
 pub use call::{
     Call, Continuation, Direction, Endpoint, Half, Loss, Method, Outcome, RequestId, ResultType, TaskState,
     TraceContext, Transport,
 };
 pub use event::{Event, Fault, FaultKind, Verdict};
+pub use limits::Limits;
+pub use stats::Stats;
+pub use tracker::Tracker;
 pub use transfer::{Carrier, ConnectionId, Content, Nanos, PairId, ProcessId, Side, StreamId, Transfer};

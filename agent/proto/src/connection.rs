@@ -1,0 +1,323 @@
+//! The two streams of one conversation: who takes part, and how it ends.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::hash::Seeded;
+use crate::output::Output;
+use crate::slab::{Slab, Slot};
+use crate::timeline::Ends;
+use crate::{
+    Call, Carrier, ConnectionId, Direction, Endpoint, Half, Loss, Nanos, Outcome, ResultType, StreamId, Transport,
+};
+
+/// A call under way.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    /// What is known of it so far; completed when it is emitted.
+    pub(crate) call: Box<Call>,
+    /// The version that `initialize` asked for, which holds when none is negotiated.
+    pub(crate) requested_version: Option<Box<str>>,
+    pub(crate) progress_token: Option<Box<str>>,
+    /// The response has come, at this time.
+    pub(crate) answered: Option<Nanos>,
+    pub(crate) response_written: bool,
+    pub(crate) response_read: bool,
+}
+
+/// Which half of a call a range of bytes is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Request,
+    Response,
+}
+
+/// A call that is to be continued, and how to know its successor.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    pub(crate) direction: Direction,
+    pub(crate) sequence: u64,
+    pub(crate) state: Option<u64>,
+    pub(crate) method: Box<str>,
+    pub(crate) target: Option<Box<str>>,
+}
+
+/// What belongs to the requests of one direction.
+#[derive(Debug, Default)]
+pub(crate) struct Originator {
+    pub(crate) ids: HashMap<Box<str>, Slot, Seeded>,
+    /// Progress tokens that differ from the id.
+    pub(crate) tokens: HashMap<Box<str>, Slot, Seeded>,
+    pub(crate) cancelled: VecDeque<Box<str>>,
+    pub(crate) sequence: u64,
+}
+
+/// How far the conversation has come to its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ending {
+    pub(crate) client_exited: Option<Nanos>,
+    pub(crate) server_exited: Option<Nanos>,
+    /// The server read the end of its stream.
+    pub(crate) client_closed: Option<Nanos>,
+    /// The client read the end of its stream.
+    pub(crate) server_closed: Option<Nanos>,
+    /// A timer runs.
+    pub(crate) waits: bool,
+    /// One of its streams is gone.
+    pub(crate) closed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    carrier: Carrier,
+    pub(crate) client_to_server: Option<StreamId>,
+    pub(crate) server_to_client: Option<StreamId>,
+    /// The streams, also once they are gone: requests of the client first.
+    pub(crate) carried_by: [Option<StreamId>; 2],
+    pub(crate) client: Endpoint,
+    pub(crate) server: Endpoint,
+    /// As negotiated by `initialize`.
+    pub(crate) version: Option<Box<str>>,
+    pub(crate) calls: Slab<InFlight>,
+    pub(crate) from_client: Originator,
+    pub(crate) from_server: Originator,
+    pub(crate) unfinished: VecDeque<Unfinished>,
+    /// Tasks and when the request that made them was first written.
+    pub(crate) tasks: VecDeque<(Box<str>, Nanos)>,
+    /// Not everything was seen: an unknown id is no fault of the peers.
+    pub(crate) incomplete: bool,
+    /// The reader's count of a stream cannot be brought together with the writer's.
+    pub(crate) unaligned_requests: bool,
+    pub(crate) unaligned_responses: bool,
+    pub(crate) ending: Ending,
+    /// Calls by age, for eviction; some may have ended.
+    ages: VecDeque<Slot>,
+}
+
+impl Connection {
+    pub(crate) fn new(id: ConnectionId, carrier: Carrier) -> Self {
+        Self {
+            id,
+            carrier,
+            client_to_server: None,
+            server_to_client: None,
+            carried_by: [None, None],
+            client: Endpoint::default(),
+            server: Endpoint::default(),
+            version: None,
+            calls: Slab::new(),
+            from_client: Originator::default(),
+            from_server: Originator::default(),
+            unfinished: VecDeque::new(),
+            tasks: VecDeque::new(),
+            incomplete: false,
+            unaligned_requests: false,
+            unaligned_responses: false,
+            ending: Ending::default(),
+            ages: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn stream(&mut self, direction: Direction) -> &mut Option<StreamId> {
+        match direction {
+            Direction::ClientToServer => &mut self.client_to_server,
+            Direction::ServerToClient => &mut self.server_to_client,
+        }
+    }
+
+    pub(crate) fn originator(&mut self, direction: Direction) -> &mut Originator {
+        match direction {
+            Direction::ClientToServer => &mut self.from_client,
+            Direction::ServerToClient => &mut self.from_server,
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.ending.client_exited.is_some() || self.ending.server_exited.is_some()
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        match self.carrier {
+            Carrier::Pipe | Carrier::SocketPair => Transport::Stdio,
+            Carrier::UnixSocket => Transport::Socket,
+        }
+    }
+
+    pub(crate) fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    /// Bytes went missing: nobody knows whom they concerned.
+    pub(crate) fn lost_bytes(&mut self) {
+        self.incomplete = true;
+        for call in self.calls.iter_mut() {
+            note(&mut call.call.loss, Loss::Gap);
+        }
+    }
+
+    /// The writer's instants of a half are settled.
+    pub(crate) fn written(&mut self, (slot, part): (Slot, Part), (first, last): Ends) {
+        let Some(it) = self.calls.get_mut(slot) else { return };
+        let half = match part {
+            Part::Request => &mut it.call.request,
+            Part::Response => {
+                it.response_written = true;
+                it.call.response.get_or_insert_default()
+            }
+        };
+        half.first_written = first.map(|span| span.entered);
+        half.last_written = last.map(|span| span.exited);
+    }
+
+    /// The reader's instants of a half are settled.
+    pub(crate) fn read(&mut self, (slot, part): (Slot, Part), (first, last): Ends) {
+        let Some(it) = self.calls.get_mut(slot) else { return };
+        let half = match part {
+            Part::Request => &mut it.call.request,
+            Part::Response => {
+                it.response_read = true;
+                it.call.response.get_or_insert_default()
+            }
+        };
+        half.first_read = first.map(|span| span.exited);
+        half.last_read = last.map(|span| span.exited);
+    }
+
+    /// Emits an answered call.
+    pub(crate) fn complete(&mut self, slot: Slot, output: &mut Output) {
+        let Some(it) = self.calls.remove(slot) else { return };
+        let known = it.call.response.and_then(|half| half.last_read.or(half.first_read).or(half.last_written));
+        let ended = known.or(it.answered).unwrap_or(it.call.ended);
+        let outcome = it.call.outcome;
+        self.emit(it, outcome, ended, output);
+    }
+
+    /// Ends a call that was not answered.
+    pub(crate) fn end(&mut self, slot: Slot, outcome: Outcome, ended: Nanos, output: &mut Output) {
+        let Some(it) = self.calls.remove(slot) else { return };
+        let originator = self.originator(it.call.direction);
+        if originator.ids.get(&it.call.request_id.0) == Some(&slot) {
+            originator.ids.remove(&it.call.request_id.0);
+        }
+        if let Some(token) = &it.progress_token
+            && originator.tokens.get(token) == Some(&slot)
+        {
+            originator.tokens.remove(token);
+        }
+        self.emit(it, outcome, ended, output);
+    }
+
+    /// Ends everything in flight, in the order of the requests; answered calls keep their outcome.
+    pub(crate) fn end_all(&mut self, outcome: Outcome, ended: Nanos, output: &mut Output) {
+        let mut slots: Vec<_> =
+            self.calls.slots().map(|(slot, it)| (it.call.direction as u8, it.call.sequence, slot)).collect();
+        slots.sort_by_key(|(direction, sequence, _)| (*direction, *sequence));
+        for (_, _, slot) in slots {
+            match self.calls.get(slot).map(|it| it.answered.is_some()) {
+                Some(true) => self.complete(slot, output),
+                _ => self.end(slot, outcome, ended, output),
+            }
+        }
+    }
+
+    /// How calls in flight end, when it is clear that nobody will answer them. `grace_over` says
+    /// that an exit that would explain a closed stream would have been seen.
+    pub(crate) fn verdict(&self, grace_over: bool) -> Option<(Outcome, Nanos)> {
+        let Ending { client_exited, server_exited, client_closed, server_closed, .. } = self.ending;
+        if let Some(at) = client_exited
+            && server_exited.is_none_or(|server| at <= server || client_closed.is_some())
+        {
+            return Some((Outcome::ClientExit, at));
+        }
+        match (server_exited, client_closed, server_closed) {
+            (Some(at), None, _) => Some((Outcome::ServerExit, at)),
+            (Some(_), Some(at), _) if grace_over => Some((Outcome::Abandoned, at)),
+            (None, Some(at), Some(_)) if grace_over => Some((Outcome::Abandoned, at)),
+            (None, None, Some(at)) if grace_over => Some((Outcome::ServerExit, at)),
+            _ => None,
+        }
+    }
+
+    /// Takes a call in, and evicts the oldest when there are too many.
+    pub(crate) fn admit(&mut self, call: InFlight, output: &mut Output) -> Slot {
+        output.in_flight += 1;
+        let slot = self.calls.insert(call);
+        if self.ages.len() > 2 * self.calls.len() + 64 {
+            let Self { ages, calls, .. } = self;
+            ages.retain(|slot| calls.get(*slot).is_some());
+        }
+        self.ages.push_back(slot);
+        while output.in_flight > output.limits.calls_in_flight
+            && let Some(oldest) = self.ages.pop_front()
+        {
+            if let Some(it) = self.calls.get_mut(oldest)
+                && oldest != slot
+            {
+                note(&mut it.call.loss, Loss::Evicted);
+                let (ended, answered) = (it.call.ended, it.answered.is_some());
+                output.stats.calls_evicted += 1;
+                if answered {
+                    self.complete(oldest, output);
+                } else {
+                    self.end(oldest, Outcome::Pending, ended, output);
+                }
+            }
+        }
+        slot
+    }
+
+    /// Whether the reader's instants of a direction have to be left out.
+    fn is_unaligned(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::ClientToServer => self.unaligned_requests,
+            Direction::ServerToClient => self.unaligned_responses,
+        }
+    }
+
+    fn emit(&mut self, it: InFlight, outcome: Outcome, ended: Nanos, output: &mut Output) {
+        output.in_flight = output.in_flight.saturating_sub(1);
+        let InFlight { mut call, requested_version, .. } = it;
+        let without_reads = |half: &Half| half.first_read.is_none() && half.last_read.is_none();
+        let request = without_reads(&call.request) && self.is_unaligned(call.direction);
+        let response = call.response.as_ref().is_some_and(without_reads) && self.is_unaligned(call.direction.reversed());
+        if request || response {
+            note(&mut call.loss, Loss::Unaligned);
+        }
+        call.streams = self.carried_by;
+        call.outcome = outcome;
+        call.ended = ended;
+        if call.protocol_version.is_none() {
+            call.protocol_version = self.version.clone().or(requested_version);
+        }
+        let name = |own: &mut Endpoint, known: &Endpoint| {
+            own.process = own.process.or(known.process);
+            if own.name.is_none() {
+                own.name.clone_from(&known.name);
+                own.version.clone_from(&known.version);
+            }
+        };
+        name(&mut call.client, &self.client);
+        name(&mut call.server, &self.server);
+        let created = call.request.first_written.or(call.request.first_read);
+        if let Some(task) = &mut call.task {
+            if call.result_type == Some(ResultType::Task)
+                && let Some(created) = created
+            {
+                if self.tasks.len() >= output.limits.tasks {
+                    self.tasks.pop_front();
+                }
+                self.tasks.push_back((task.id.clone(), created));
+            }
+            let known = self.tasks.iter().rev().find(|(id, _)| *id == task.id);
+            task.age = known.map(|(_, created)| ended.saturating_sub(*created));
+        }
+        output.call(call);
+    }
+}
+
+/// Notes a loss once.
+pub(crate) fn note(losses: &mut Vec<Loss>, loss: Loss) {
+    if !losses.contains(&loss) {
+        losses.push(loss);
+    }
+}

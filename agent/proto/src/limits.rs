@@ -1,0 +1,105 @@
+//! Every bound of the crate. Peers are not trusted: whatever they can make grow ends here.
+
+use crate::Nanos;
+
+/// How much state the tracker may keep and how long it waits.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Longest name, version, method, task id or token that is kept, in bytes.
+    pub name_bytes: usize,
+    /// Longest resource URI that is kept, in bytes.
+    pub uri_bytes: usize,
+    /// Longest JSON-RPC id that is kept whole; of a longer one, the rest is hashed.
+    pub id_bytes: usize,
+    /// Bytes that all captured scalars of one message may take.
+    pub captured_bytes: usize,
+    /// Deepest nesting of JSON; deeper is malformed.
+    pub json_depth: u32,
+    /// Bytes kept after a hole, from which the end of a message is understood.
+    pub tail_bytes: usize,
+
+    /// Streams known at a time.
+    pub streams: usize,
+    /// Calls in flight at a time, over all connections.
+    pub calls_in_flight: usize,
+    /// Events that wait to be polled; a driver that does not poll loses faults first.
+    pub queued_events: usize,
+    /// Processes remembered as users of one side of a stream.
+    pub users_per_side: usize,
+    /// Syscalls remembered for each side of a stream.
+    pub timeline_spans: usize,
+    /// Messages that wait for the instants of one side of a stream.
+    pub timeline_waits: usize,
+    /// Content kept while pieces of two syscalls on one side arrive interleaved, in bytes.
+    pub parked_bytes: usize,
+    /// After this, missing pieces of a syscall are taken to be lost, not late.
+    pub piece_patience: Nanos,
+
+    /// Messages held for a stream that is not yet recognised.
+    pub held_messages: usize,
+    /// Lines that are not JSON-RPC before an unknown stream is ignored.
+    pub strange_lines: u32,
+    /// Bytes that are not JSON-RPC before an unknown stream is ignored.
+    pub strange_bytes: u64,
+    /// JSON-RPC messages of unknown methods before an unknown stream is ignored.
+    pub unknown_messages: u32,
+    /// Bytes of an unknown stream, whatever they are, before it is ignored.
+    pub unjudged_bytes: u64,
+    /// What `strange_*`, `unknown_messages` and `unjudged_bytes` are multiplied with where the
+    /// peers are those of a known connection that lacks this direction.
+    pub expected_factor: u32,
+    /// Captured bytes after which an unjudged stream is granted another allowance.
+    pub allowance_bytes: u64,
+
+    /// Cancelled ids remembered per direction of a connection.
+    pub cancelled_ids: usize,
+    /// Calls of a connection that wait to be continued after `input_required`.
+    pub continuations: usize,
+    /// Tasks of a connection whose creation is remembered.
+    pub tasks: usize,
+    /// Faults reported per stream; further ones are only counted.
+    pub faults_per_stream: u32,
+
+    /// How long an answered call waits for a side of the stream that was never seen.
+    pub unseen_side_wait: Nanos,
+    /// How long an answered call waits for a side of the stream that is watched.
+    pub seen_side_wait: Nanos,
+    /// How long the end of a stream waits for the exit of a process that would explain it.
+    pub exit_grace: Nanos,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MS: Nanos = 1_000_000;
+        Self {
+            name_bytes: 256,
+            uri_bytes: 1024,
+            id_bytes: 256,
+            captured_bytes: 16 * 1024,
+            json_depth: 10_000,
+            tail_bytes: 16 * 1024,
+            streams: 32 * 1024,
+            calls_in_flight: 64 * 1024,
+            queued_events: 256 * 1024,
+            users_per_side: 8,
+            timeline_spans: 4096,
+            timeline_waits: 4096,
+            parked_bytes: 512 * 1024,
+            piece_patience: MS,
+            held_messages: 64,
+            strange_lines: 8,
+            strange_bytes: 16 * 1024,
+            unknown_messages: 32,
+            unjudged_bytes: 512 * 1024,
+            expected_factor: 64,
+            allowance_bytes: 32 * 1024,
+            cancelled_ids: 256,
+            continuations: 64,
+            tasks: 256,
+            faults_per_stream: 64,
+            unseen_side_wait: 1_000 * MS,
+            seen_side_wait: 30_000 * MS,
+            exit_grace: 200 * MS,
+        }
+    }
+}
