@@ -14,6 +14,9 @@ use crate::syscall::Syscall;
 
 /// recv's flag that leaves the bytes where they are.
 const MSG_PEEK: u64 = 2;
+/// A descriptor that no table has.
+const NO_FD: u32 = u32::MAX;
+
 /// A data syscall begins: notes when.
 #[inline(always)]
 pub(crate) fn entered() {
@@ -53,22 +56,16 @@ pub(crate) fn returned(syscall: Syscall, regs: u64, ret: i64) {
         Syscall::RecvFrom if args[3] & MSG_PEEK != 0 => return,
         Syscall::RecvMsg if args[2] & MSG_PEEK != 0 => return,
         Syscall::RecvMmsg if args[3] & MSG_PEEK != 0 => return,
-        Syscall::Splice => {
-            transfer.opaque(fd, Side::Reader);
-            transfer.opaque(args[2] as u32, Side::Writer);
-            return;
-        }
-        Syscall::SendFile => {
-            transfer.opaque(args[1] as u32, Side::Reader);
-            transfer.opaque(fd, Side::Writer);
-            return;
-        }
-        Syscall::Tee => {
-            transfer.opaque(args[1] as u32, Side::Writer);
-            return;
-        }
-        Syscall::VmSplice => {
-            transfer.opaque(fd, Side::Writer);
+        Syscall::Splice | Syscall::Tee | Syscall::VmSplice | Syscall::SendFile => {
+            // tee leaves the bytes where they are, vmsplice takes them from memory.
+            let (from, to) = match syscall {
+                Syscall::Splice => (fd, args[2] as u32),
+                Syscall::SendFile => (args[1] as u32, fd),
+                Syscall::Tee => (NO_FD, args[1] as u32),
+                _ => (NO_FD, fd),
+            };
+            transfer.opaque(core::hint::black_box(from), Side::Reader);
+            transfer.opaque(core::hint::black_box(to), Side::Writer);
             return;
         }
         // The result counts messages, not bytes.

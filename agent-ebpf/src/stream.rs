@@ -47,22 +47,21 @@ struct Key {
     ino: u64,
     /// Key of the opposite direction; 0 for pipes.
     reverse: u64,
-    own_ino: u64,
     flags: u32,
 }
 
 #[inline(always)]
 fn key_of(carrier: Carrier, side: Side) -> Option<Key> {
     match carrier {
-        Carrier::Pipe { inode, ino } => Some(Key { key: inode, ino, reverse: 0, own_ino: ino, flags: 0 }),
+        Carrier::Pipe { inode, ino } => Some(Key { key: inode, ino, reverse: 0, flags: 0 }),
         Carrier::Socket { sock, ino, peer } => {
             let named = if walk::is_named(sock, peer) { flags::NAMED } else { 0 };
             let flags = flags::SOCKET | named;
             // A stream is known by its writer's sock: it outlives the writer's file.
             match side {
-                Side::Writer => Some(Key { key: sock, ino, reverse: peer, own_ino: ino, flags }),
+                Side::Writer => Some(Key { key: sock, ino, reverse: peer, flags }),
                 Side::Reader if peer == 0 => None,
-                Side::Reader => Some(Key { key: peer, ino: walk::socket_ino(peer), reverse: sock, own_ino: ino, flags }),
+                Side::Reader => Some(Key { key: peer, ino: walk::socket_ino(peer), reverse: sock, flags }),
             }
         }
     }
@@ -109,7 +108,7 @@ pub(crate) fn advance(fd: u32, side: Side, len: u64, entered: u64) -> Option<Pos
         key: found.key,
         stream: state.stream,
         pair: if found.reverse == 0 { 0 } else { state.pair },
-        ino: found.own_ino,
+        ino: state.ino,
         offset,
         flags: found.flags,
         sampling,

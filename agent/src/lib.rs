@@ -1,1 +1,11 @@
-//! mcpsonar.
+//! mcpsonar: every MCP call on a Linux host, seen from the kernel.
+//!
+//! Data flows one way: [`sensor`] -> `mcp_proto` -> [`calls`] -> [`sink`].
+
+pub mod calls;
+pub mod cli;
+pub mod hooks;
+pub mod host;
+pub mod observe;
+pub mod sensor;
+pub mod sink;

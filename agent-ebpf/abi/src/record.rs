@@ -60,7 +60,7 @@ pub struct DataRecord {
     pub key: u64,
     /// What the two directions of one socket have in common; 0 for pipes.
     pub pair: u64,
-    /// Inode number of the pipe, or of this side's socket.
+    /// Inode number of the pipe, or of the writer's socket; 0 when it is not known.
     pub ino: u64,
     /// Entry of the syscall, CLOCK_MONOTONIC nanoseconds; 0 when it was not seen.
     pub entered: u64,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io;
 
 /// Where the running kernel keeps its BTF.
-pub const RUNNING_KERNEL: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const RUNNING_KERNEL: &str = "/sys/kernel/btf/vmlinux";
 
 /// Why an offset cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 
 /// The members of the structures that were asked for, of one kernel.
-pub struct Layouts {
+pub(super) struct Layouts {
     offsets: HashMap<(String, String), u32>,
 }
 
@@ -52,7 +52,7 @@ impl Layouts {
     ///
     /// # Errors
     /// When the file cannot be read or is not BTF.
-    pub fn of_running_kernel(structures: &[&str]) -> Result<Self, BtfError> {
+    pub(super) fn of_running_kernel(structures: &[&str]) -> Result<Self, BtfError> {
         let bytes = std::fs::read(RUNNING_KERNEL)
             .map_err(|source| BtfError::Read { path: RUNNING_KERNEL.to_owned(), source })?;
         Self::parse(&bytes, structures)
@@ -62,7 +62,7 @@ impl Layouts {
     ///
     /// # Errors
     /// When the bytes are not BTF.
-    pub fn parse(btf: &[u8], structures: &[&str]) -> Result<Self, BtfError> {
+    pub(super) fn parse(btf: &[u8], structures: &[&str]) -> Result<Self, BtfError> {
         let blob = Blob::new(btf)?;
         let positions = blob.type_positions()?;
         let mut offsets = HashMap::new();
@@ -85,7 +85,7 @@ impl Layouts {
     ///
     /// # Errors
     /// When this kernel has no such member.
-    pub fn offset(&self, structure: &str, member: &str) -> Result<u32, BtfError> {
+    pub(super) fn offset(&self, structure: &str, member: &str) -> Result<u32, BtfError> {
         self.offsets
             .get(&(structure.to_owned(), member.to_owned()))
             .copied()

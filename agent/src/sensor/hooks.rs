@@ -15,15 +15,15 @@ pub(super) enum Point {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hook {
     /// Program in the object.
-    pub program: &'static str,
+    pub(super) program: &'static str,
     /// Where it goes.
-    pub point: Point,
+    pub(super) point: Point,
     /// 1 or 2 for the tiers of data hooks, 0 for hooks that both need.
-    pub tier: u8,
+    pub(super) tier: u8,
     /// Nothing works without it.
-    pub vital: bool,
+    pub(super) vital: bool,
     /// What is not seen without it.
-    pub lost: &'static str,
+    pub(super) lost: &'static str,
 }
 
 const fn life(program: &'static str, tracepoint: &'static str, lost: &'static str) -> Hook {
@@ -94,7 +94,7 @@ const SYSCALL_PREFIX: &str = "__arm64_sys_";
 
 impl Hook {
     /// The kernel function of a tier 1 hook.
-    pub fn function(&self) -> String {
+    pub(super) fn function(&self) -> String {
         match self.point {
             Point::Entry(syscall) | Point::Return(syscall) => format!("{SYSCALL_PREFIX}{syscall}"),
             Point::RawTracepoint(name) => name.to_owned(),
@@ -102,7 +102,7 @@ impl Hook {
     }
 
     /// What it is called in output.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let kind = match self.point {
             Point::RawTracepoint(_) => "raw_tracepoint",
             Point::Entry(_) => "fentry",

@@ -5,4 +5,4 @@ pub const RING_BYTES: u32 = 4 << 20;
 /// Bytes captured of one syscall on a watched stream; beyond it head and tail.
 pub const BUDGET_BYTES: u32 = 256 * 1024;
 /// The ring wakes the agent when a quarter of it is filled.
-pub const WAKE_SHARE: u32 = 4;
+pub(super) const WAKE_SHARE: u32 = 4;

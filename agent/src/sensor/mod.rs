@@ -10,9 +10,10 @@ mod object;
 mod probe;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 
-use agent_abi::{Counter, Membership, VerdictCode, VerdictEntry};
+use agent_abi::{Counter, Membership, VerdictEntry};
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya_log::EbpfLogger;
@@ -38,17 +39,6 @@ pub struct Sensor {
     _ebpf: Ebpf,
 }
 
-/// A stream as the kernel addresses it, taken from one of its records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamAddress {
-    /// Key of its verdict.
-    pub key: u64,
-    /// Identity.
-    pub stream: u64,
-    /// Inode number of the pipe or of the writer's socket; 0 when it is not known.
-    pub ino: u64,
-}
-
 impl Sensor {
     /// Loads and attaches the programs.
     ///
@@ -71,10 +61,13 @@ impl Sensor {
         &self.hooks
     }
 
-    /// Readable when the kernel wants the ring to be read before its regular turn.
-    #[must_use]
-    pub fn wake_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+    /// A descriptor that becomes readable when the kernel wants the ring to be read before its
+    /// regular turn.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn wake(&self) -> io::Result<OwnedFd> {
+        self.ring.as_fd().try_clone_to_owned()
     }
 
     /// Hands up to `limit` raw records to `take`, oldest first, and says how many there were.
@@ -105,14 +98,13 @@ impl Sensor {
             .map_err(|source| SensorError::Table { table: "processes", source: Box::new(source) })
     }
 
-    /// Tells the programs what a stream is worth. `grants` counts the allowances of an unjudged one.
+    /// Tells the programs what the stream at `key` is worth.
     ///
     /// # Errors
     /// When the kernel refuses the entry.
-    pub fn judge(&mut self, address: StreamAddress, verdict: VerdictCode, grants: u32) -> Result<(), SensorError> {
-        let StreamAddress { key, stream, ino } = address;
+    pub fn judge(&mut self, key: u64, verdict: VerdictEntry) -> Result<(), SensorError> {
         self.verdicts
-            .insert(key, VerdictEntry { stream, ino, verdict: verdict as u32, grants }, 0)
+            .insert(key, verdict, 0)
             .map_err(|source| SensorError::Table { table: "verdicts", source: Box::new(source) })
     }
 

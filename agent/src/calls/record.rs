@@ -1,0 +1,370 @@
+//! The call as it goes out: field names and their order are a contract with scripts.
+
+use std::sync::Arc;
+
+use mcp_proto::{
+    Call, Direction, Endpoint, Fault, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext, Transport,
+};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+use serde_json::value::RawValue;
+
+use super::{
+    parts::{Instants, Parts, micros},
+    trace_id::{ConnectionKey, Ids, ShortId, TraceId, call_id, session_id},
+};
+use crate::host::{ClockOffset, ProcessFacts};
+
+/// The first revision without sessions.
+const FIRST_SESSIONLESS: &str = "2026-07-28";
+
+/// One call with the facts of both ends. What is not known is null; no field is left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct CallRecord {
+    /// Id of the call.
+    pub call: ShortId,
+    /// Id of its trace.
+    pub trace_id: TraceId,
+    /// The client's span, when the client was seen.
+    pub client_span_id: Option<ShortId>,
+    /// The server's span, when the server was seen.
+    pub server_span_id: Option<ShortId>,
+    /// The ends that were seen.
+    pub seen_by: Vec<&'static str>,
+    /// How messages travel.
+    pub transport: &'static str,
+    /// The carrier by OpenTelemetry's word: a stdio connection is a pipe even over a socket pair.
+    pub network_transport: &'static str,
+    /// Whether TLS was looked into.
+    pub tls: bool,
+    /// Revision of the protocol.
+    pub protocol_version: Option<Box<str>>,
+    /// Id of the session, where the protocol has sessions.
+    pub session: Option<ShortId>,
+    /// Who asked whom.
+    #[serde(serialize_with = "direction")]
+    pub direction: Direction,
+    /// The JSON-RPC method.
+    pub method: Box<str>,
+    /// Name of the tool.
+    pub tool: Option<Box<str>>,
+    /// Name of the prompt.
+    pub prompt: Option<Box<str>>,
+    /// URI of the resource, without query and fragment.
+    pub resource: Option<Box<str>>,
+    /// The JSON-RPC id as the wire's token: a number or a string.
+    pub request_id: Box<RawValue>,
+    /// The MCP client.
+    pub client: Option<Party>,
+    /// The MCP server.
+    pub server: Option<Party>,
+    /// Address of the client, for transports that have one.
+    pub client_address: Option<Box<str>>,
+    /// Address of the server, for transports that have one.
+    pub server_address: Option<Box<str>>,
+    /// Start in nanoseconds since the Unix epoch.
+    pub start_unix_ns: Option<u64>,
+    /// Start in nanoseconds of CLOCK_MONOTONIC.
+    pub start_mono_ns: Option<Nanos>,
+    /// What the requester waited when it was seen, else what the responder took; microseconds.
+    pub latency_us: Option<f64>,
+    /// What the latency consists of, in microseconds.
+    pub parts_us: Parts,
+    /// How it ended.
+    #[serde(serialize_with = "outcome")]
+    pub outcome: Outcome,
+    /// Code of the JSON-RPC error.
+    pub error_code: Option<i64>,
+    /// Bytes of the request without framing.
+    pub request_bytes: u64,
+    /// Bytes of the response without framing; 0 without a response.
+    pub response_bytes: u64,
+    /// Notifications that belong to it.
+    pub notifications: u32,
+    /// What the server's time was spent on, in microseconds.
+    pub causes_us: Causes,
+    /// The cause that holds most of the time.
+    pub dominant_cause: Option<&'static str>,
+    /// Whom the server waited for.
+    pub upstreams: [(); 0],
+    /// Whether other calls of the server overlap it, and share its causes.
+    pub shared_window: bool,
+    /// What of it was not seen.
+    #[serde(serialize_with = "losses")]
+    pub loss: Vec<Loss>,
+    /// What kind of result it had.
+    pub result_type: Option<Box<str>>,
+    /// The task that it started, polled or fetched.
+    pub task: Option<TaskRecord>,
+    /// Id of the call that it continues.
+    pub continues: Option<ShortId>,
+
+    /// Its instants, for exporters of spans.
+    #[serde(skip)]
+    pub instants: Instants,
+    /// When it ended, CLOCK_MONOTONIC.
+    #[serde(skip)]
+    pub ended: Nanos,
+    /// The offset that `start_unix_ns` was computed with.
+    #[serde(skip)]
+    pub clock: ClockOffset,
+    /// The wire's trace context.
+    #[serde(skip)]
+    pub trace_context: Option<TraceContext>,
+}
+
+/// One side of a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Party {
+    /// Its own word for its name: a label, never to be trusted.
+    pub name: Option<Box<str>>,
+    /// Its own word for its version.
+    pub version: Option<Box<str>>,
+    /// The process, when it was seen.
+    pub facts: Option<Arc<ProcessFacts>>,
+}
+
+/// What the server's time was spent on, in microseconds. `None` until it is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the names are the documentation: see design, section 6")]
+pub struct Causes {
+    pub on_cpu: Option<f64>,
+    pub run_queue: Option<f64>,
+    pub disk: Option<f64>,
+    pub upstream: Option<f64>,
+    pub lock_or_timer: Option<f64>,
+    pub memory: Option<f64>,
+    pub throttled: Option<f64>,
+    pub blocked_write: Option<f64>,
+    pub unknown: Option<f64>,
+}
+
+/// A task, as a message about it tells.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TaskRecord {
+    /// `taskId`.
+    pub id: Box<str>,
+    /// Its status on the wire.
+    pub status: Option<Box<str>>,
+    /// Microseconds since the request that created it.
+    pub age_us: Option<f64>,
+}
+
+/// What a record is made from, besides the call.
+#[derive(Clone, Copy, Debug)]
+pub struct CallSource<'a> {
+    /// Names the connection to both of its ends.
+    pub connection: &'a ConnectionKey,
+    /// The client's process.
+    pub client: Option<&'a Arc<ProcessFacts>>,
+    /// The server's process.
+    pub server: Option<&'a Arc<ProcessFacts>>,
+    /// From CLOCK_MONOTONIC to the time of day.
+    pub clock: ClockOffset,
+}
+
+impl CallRecord {
+    /// The record of `call`.
+    #[must_use]
+    pub fn new(call: Call, source: CallSource<'_>) -> Self {
+        let CallSource { connection, client, server, clock } = source;
+        let ids = Ids::of(&call, connection);
+        let instants = Instants::of(&call);
+        let start = instants.first();
+        let client_seen = call.client.process.is_some();
+        let server_seen = call.server.process.is_some();
+        let seen = [("client", client_seen), ("server", server_seen)];
+        Self {
+            call: ids.call,
+            trace_id: ids.trace,
+            client_span_id: client_seen.then_some(ids.client_span),
+            server_span_id: server_seen.then_some(ids.server_span),
+            seen_by: seen.into_iter().filter_map(|(end, seen)| seen.then_some(end)).collect(),
+            transport: transport_code(call.transport),
+            network_transport: network_transport(call.transport),
+            tls: false,
+            session: has_session(call.protocol_version.as_deref()).then(|| session_id(connection)),
+            protocol_version: call.protocol_version,
+            direction: call.direction,
+            method: call.method.0,
+            tool: call.tool,
+            prompt: call.prompt,
+            resource: call.resource,
+            request_id: raw_token(&call.request_id.0),
+            client: Party::new(call.client, client),
+            server: Party::new(call.server, server),
+            client_address: None,
+            server_address: None,
+            start_unix_ns: start.map(|start| clock.unix(start)),
+            start_mono_ns: start,
+            latency_us: instants.latency(call.ended).map(micros),
+            parts_us: instants.parts(),
+            outcome: call.outcome,
+            error_code: call.error_code,
+            request_bytes: call.request.bytes,
+            response_bytes: call.response.map_or(0, |response| response.bytes),
+            notifications: call.notifications,
+            causes_us: Causes::default(),
+            dominant_cause: None,
+            upstreams: [],
+            shared_window: false,
+            loss: call.loss,
+            result_type: call.result_type.map(result_type_code),
+            task: call.task.map(TaskRecord::new),
+            continues: call.continues.map(|earlier| call_id(connection, call.direction, earlier.sequence)),
+            instants,
+            ended: call.ended,
+            clock,
+            trace_context: call.trace_context,
+        }
+    }
+
+    /// The end that asked.
+    #[must_use]
+    pub fn requester(&self) -> Option<&Party> {
+        match self.direction {
+            Direction::ClientToServer => self.client.as_ref(),
+            Direction::ServerToClient => self.server.as_ref(),
+        }
+    }
+
+    /// The end that was asked.
+    #[must_use]
+    pub fn responder(&self) -> Option<&Party> {
+        match self.direction {
+            Direction::ClientToServer => self.server.as_ref(),
+            Direction::ServerToClient => self.client.as_ref(),
+        }
+    }
+
+    /// What the method was about: the tool, the prompt or the resource.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        self.tool.as_deref().or(self.prompt.as_deref()).or(self.resource.as_deref())
+    }
+}
+
+impl Party {
+    fn new(endpoint: Endpoint, facts: Option<&Arc<ProcessFacts>>) -> Option<Self> {
+        let Endpoint { process: _, name, version } = endpoint;
+        let party = Self { name, version, facts: facts.cloned() };
+        (party != Self::default()).then_some(party)
+    }
+
+    /// What to call it: its own name, else its process's.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        let comm = || self.facts.as_ref().and_then(|facts| facts.comm.as_deref());
+        self.name.as_deref().or_else(comm)
+    }
+}
+
+impl Serialize for Party {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let facts = self.facts.as_deref();
+        let mut out = serializer.serialize_struct("Party", 8)?;
+        out.serialize_field("pid", &facts.map(|facts| facts.pid))?;
+        out.serialize_field("name", &self.name)?;
+        out.serialize_field("version", &self.version)?;
+        out.serialize_field("comm", &facts.and_then(|facts| facts.comm.as_deref()))?;
+        out.serialize_field("exe", &facts.and_then(|facts| facts.exe.as_deref()))?;
+        out.serialize_field("cmdline", &facts.map(|facts| &facts.cmdline))?;
+        out.serialize_field("cgroup", &facts.and_then(|facts| facts.cgroup.as_deref()))?;
+        out.serialize_field("container", &facts.and_then(|facts| facts.container.as_deref()))?;
+        out.end()
+    }
+}
+
+impl TaskRecord {
+    fn new(task: TaskState) -> Self {
+        let TaskState { id, status, age } = task;
+        Self { id, status, age_us: age.map(micros) }
+    }
+}
+
+/// A deviation from the protocol, as it goes out.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultRecord {
+    /// What happened.
+    pub fault: &'static str,
+    /// When, in nanoseconds since the Unix epoch.
+    pub at_unix_ns: u64,
+    /// When, in nanoseconds of CLOCK_MONOTONIC.
+    pub at_mono_ns: Nanos,
+    /// Who wrote it.
+    pub pid: Option<u32>,
+    /// Name of its main thread.
+    pub comm: Option<String>,
+    /// Bytes that it concerns.
+    pub bytes: u64,
+}
+
+impl FaultRecord {
+    /// The record of `fault`.
+    #[must_use]
+    pub fn new(fault: &Fault, writer: Option<&Arc<ProcessFacts>>, clock: ClockOffset) -> Self {
+        Self {
+            fault: fault.kind.code(),
+            at_unix_ns: clock.unix(fault.at),
+            at_mono_ns: fault.at,
+            pid: writer.map(|facts| facts.pid),
+            comm: writer.and_then(|facts| facts.comm.clone()),
+            bytes: fault.bytes,
+        }
+    }
+}
+
+fn transport_code(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Stdio => "stdio",
+        Transport::Socket => "socket",
+    }
+}
+
+fn network_transport(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Stdio => "pipe",
+        Transport::Socket => "unix",
+    }
+}
+
+/// Whether the revision knows sessions. Revisions are dates: they sort as text. Sessionless ones
+/// name theirs in every request, so an unknown one is of the older era.
+fn has_session(protocol_version: Option<&str>) -> bool {
+    protocol_version.is_none_or(|version| version < FIRST_SESSIONLESS)
+}
+
+/// The wire's token as JSON. Should it not be JSON after all, it becomes a string.
+fn raw_token(token: &str) -> Box<RawValue> {
+    RawValue::from_string(token.to_owned())
+        .or_else(|_| serde_json::value::to_raw_value(token))
+        .unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+fn result_type_code(result_type: ResultType) -> Box<str> {
+    match result_type {
+        ResultType::Complete => "complete".into(),
+        ResultType::InputRequired => "input_required".into(),
+        ResultType::Task => "task".into(),
+        ResultType::Other(name) => name,
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match direction {
+        Direction::ClientToServer => "client_to_server",
+        Direction::ServerToClient => "server_to_client",
+    })
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn outcome<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(outcome.code())
+}
+
+fn losses<S: Serializer>(losses: &[Loss], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(losses.iter().map(|loss| loss.code()))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,151 @@
+use mcp_proto::{Carrier, ConnectionId, Continuation, Half, Method, ProcessId, RequestId};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A tool call that was seen from both ends and answered.
+pub(crate) fn call() -> Call {
+    let half = |base, bytes| Half {
+        first_written: Some(base),
+        last_written: Some(base + 500),
+        first_read: Some(base + 1000),
+        last_read: Some(base + 2000),
+        bytes,
+    };
+    Call {
+        connection: ConnectionId(1),
+        streams: [None, None],
+        sequence: 4,
+        transport: Transport::Stdio,
+        carrier: Carrier::Pipe,
+        protocol_version: Some("2025-11-25".into()),
+        direction: Direction::ClientToServer,
+        method: Method("tools/call".into()),
+        tool: Some("echo".into()),
+        prompt: None,
+        resource: None,
+        request_id: RequestId("3".into()),
+        client: Endpoint { process: Some(ProcessId(1)), name: Some("host".into()), version: Some("1".into()) },
+        server: Endpoint { process: Some(ProcessId(2)), name: None, version: None },
+        request: half(10_000, 100),
+        response: Some(half(50_000, 2000)),
+        outcome: Outcome::Ok,
+        ended: 52_000,
+        error_code: None,
+        result_type: Some(ResultType::Complete),
+        task: None,
+        continues: None,
+        notifications: 2,
+        trace_context: None,
+        loss: vec![],
+    }
+}
+
+/// The record of a call between two known processes.
+pub(crate) fn record(call: Call) -> CallRecord {
+    let facts = |pid, comm: &str| {
+        Arc::new(ProcessFacts { pid, comm: Some(comm.to_owned()), cmdline: vec![comm.to_owned()], ..ProcessFacts::default() })
+    };
+    let client = call.client.process.map(|_| facts(1, "node"));
+    let server = call.server.process.map(|_| facts(2, "python"));
+    let key = ConnectionKey("boot:1:2".to_owned());
+    let clock = ClockOffset(1_000_000);
+    CallRecord::new(call, CallSource { connection: &key, client: client.as_ref(), server: server.as_ref(), clock })
+}
+
+fn json(call: Call) -> Value {
+    serde_json::to_value(record(call)).unwrap()
+}
+
+#[test]
+fn names_and_order_are_the_contract() {
+    let text = serde_json::to_string(&record(call())).unwrap();
+    let contract = [
+        "call", "trace_id", "client_span_id", "server_span_id", "seen_by", "transport", "network_transport", "tls",
+        "protocol_version", "session", "direction", "method", "tool", "prompt", "resource", "request_id", "client",
+        "server", "client_address", "server_address", "start_unix_ns", "start_mono_ns", "latency_us", "parts_us",
+        "outcome", "error_code", "request_bytes", "response_bytes", "notifications", "causes_us", "dominant_cause",
+        "upstreams", "shared_window", "loss", "result_type", "task", "continues",
+    ];
+    let mut at = 0;
+    for name in contract {
+        let found = text[at..].find(&format!("\"{name}\":"));
+        assert!(found.is_some(), "{name} is missing or out of order in {text}");
+        at += found.unwrap();
+    }
+    assert_eq!(json(call()).as_object().unwrap().len(), contract.len());
+}
+
+#[test]
+fn values() {
+    let record = json(call());
+    assert_eq!(record["seen_by"], json!(["client", "server"]));
+    assert_eq!(record["start_mono_ns"], 10_000);
+    assert_eq!(record["start_unix_ns"], 1_010_000);
+    assert_eq!(record["latency_us"], 42.0);
+    let parts = json!({"request_queue": 1.0, "server": 38.0, "response_queue": 1.0, "transfer": 2.0});
+    assert_eq!(record["parts_us"], parts);
+    let client = json!({"pid": 1, "name": "host", "version": "1", "comm": "node", "exe": null,
+        "cmdline": ["node"], "cgroup": null, "container": null});
+    assert_eq!(record["client"], client);
+    assert_eq!(record["request_id"], 3);
+    assert_eq!(record["upstreams"], json!([]));
+    assert_eq!(record["causes_us"]["on_cpu"], Value::Null);
+    assert_eq!(record["result_type"], "complete");
+    assert_eq!(record["session"].as_str().unwrap().len(), 16);
+    assert_eq!(record["trace_id"].as_str().unwrap().len(), 32);
+}
+
+#[test]
+fn an_id_is_emitted_as_the_wire_had_it() {
+    for token in ["7", "-1", "1.50", "\"7\"", "\"\\u0041\"", "123456789012345678901234567890"] {
+        let mut call = call();
+        call.request_id = RequestId(token.into());
+        let text = serde_json::to_string(&record(call)).unwrap();
+        assert!(text.contains(&format!("\"request_id\":{token},")), "{text}");
+    }
+    assert_eq!(raw_token("not json").get(), "\"not json\"");
+}
+
+#[test]
+fn the_session_goes_with_the_era() {
+    let version = |version: Option<&str>| {
+        let mut call = call();
+        call.protocol_version = version.map(Into::into);
+        json(call)["session"].is_string()
+    };
+    assert!(version(Some("2025-11-25")) && version(None));
+    assert!(!version(Some("2026-07-28")) && !version(Some("2027-01-01")));
+}
+
+#[test]
+fn one_end_and_no_answer() {
+    let mut one = call();
+    one.client = Endpoint::default();
+    one.request.first_written = None;
+    one.response = None;
+    one.outcome = Outcome::ServerExit;
+    one.loss = vec![Loss::Gap, Loss::ResponseUnread];
+    one.continues = Some(Continuation { sequence: 1 });
+    one.task = Some(TaskState { id: "t".into(), status: None, age: Some(1500) });
+    let earlier = call_id(&ConnectionKey("boot:1:2".to_owned()), Direction::ClientToServer, 1);
+    let record = json(one);
+    assert_eq!(record["seen_by"], json!(["server"]));
+    assert_eq!((&record["client"], &record["client_span_id"]), (&Value::Null, &Value::Null));
+    assert_eq!(record["start_mono_ns"], 11_000);
+    assert_eq!(record["latency_us"], 41.0);
+    assert_eq!((&record["outcome"], &record["response_bytes"]), (&json!("server_exit"), &json!(0)));
+    assert_eq!(record["loss"], json!(["gap", "response_unread"]));
+    assert_eq!(record["continues"], earlier.to_string());
+    assert_eq!(record["task"], json!({"id": "t", "status": null, "age_us": 1.5}));
+}
+
+#[test]
+fn roles_stay_when_the_server_asks() {
+    let mut sampling = call();
+    sampling.direction = Direction::ServerToClient;
+    let record = record(sampling);
+    assert_eq!(record.requester().unwrap().facts.as_ref().unwrap().pid, 2);
+    assert_eq!(record.responder().unwrap().label(), Some("host"));
+    assert_eq!(serde_json::to_value(&record).unwrap()["direction"], "server_to_client");
+}

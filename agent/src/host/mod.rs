@@ -1,0 +1,15 @@
+//! Who is this process: facts from procfs, the table of the processes that were seen, the clock.
+
+mod clock;
+mod container;
+mod descriptors;
+mod facts;
+mod processes;
+mod redact;
+
+pub use clock::{ClockOffset, monotonic};
+pub use container::container_id;
+pub use descriptors::{descendants, open_inodes, own_inodes, peers};
+pub use facts::{FactsSource, ProcFs, ProcessFacts, RecordedFacts};
+pub use processes::{KEEP_EXITED, MAX_EXITED, MAX_LIVE, Processes};
+pub use redact::{MAX_ARG_BYTES, MAX_ARGS, redact_args};

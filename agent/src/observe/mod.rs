@@ -1,0 +1,168 @@
+//! One run of the sensor: whom to observe, the loop that reads the ring, and what it came to.
+
+mod child;
+mod run;
+mod usage;
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::process::ExitStatus;
+
+use agent_abi::Membership;
+use mcp_proto::Stats;
+
+use crate::calls::{Origin, Output, Selection};
+use crate::host::{self, ClockOffset, ProcessFacts};
+use crate::hooks::HookStatus;
+use crate::sensor::{Scope, SensorError, Tier};
+use crate::sink::Losses;
+
+pub use run::observe;
+pub use usage::Usage;
+
+/// Whom to observe.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// Every process of the host.
+    Host,
+    /// These processes and their descendants.
+    Processes(Vec<u32>),
+    /// A command, run as a child, and its descendants. The observation ends with it.
+    Command(Vec<OsString>),
+}
+
+/// How to observe.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whom.
+    pub target: Target,
+    /// Tier of data hooks; `None` takes the first that works.
+    pub tier: Option<Tier>,
+    /// Size of the ring, a power of two.
+    pub ring_bytes: u32,
+}
+
+/// Who takes what is observed.
+pub trait Observer {
+    /// Observation is about to begin.
+    ///
+    /// # Errors
+    /// What the observer cannot go on after.
+    fn begin(&mut self, origin: &Origin) -> Result<(), ObserverError>;
+    /// A raw record of the ring, before it is understood.
+    ///
+    /// # Errors
+    /// As [`Observer::begin`].
+    fn record(&mut self, bytes: &[u8]) -> Result<(), ObserverError>;
+    /// Facts of a process that was seen for the first time, before its first record is understood.
+    ///
+    /// # Errors
+    /// As [`Observer::begin`].
+    fn facts(&mut self, facts: &ProcessFacts) -> Result<(), ObserverError>;
+    /// A call or a fault.
+    ///
+    /// # Errors
+    /// As [`Observer::begin`].
+    fn output(&mut self, output: Output) -> Result<(), ObserverError>;
+}
+
+/// Why an observer wants no more. A command that is observed runs on to its end all the same.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ObserverError(#[from] pub anyhow::Error);
+
+/// Why there was no observation.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The sensor does not start.
+    #[error(transparent)]
+    Sensor(#[from] SensorError),
+    /// A process to be observed does not exist.
+    #[error("there is no process {0}; `ps` lists those that there are")]
+    NoProcess(u32),
+    /// The command cannot be run.
+    #[error("cannot run {command}: {source}")]
+    Command {
+        /// Its program.
+        command: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The observer failed.
+    #[error(transparent)]
+    Observer(#[from] ObserverError),
+    /// The operating system refused something that the loop needs.
+    #[error("cannot set up {what}: {source}")]
+    Setup {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// How an observation ended and what it came to.
+#[derive(Debug)]
+pub struct Report {
+    /// Status of the command that was observed.
+    pub command: Option<ExitStatus>,
+    /// The tier in use.
+    pub tier: Tier,
+    /// The hooks that were tried.
+    pub hooks: Vec<HookStatus>,
+    /// What the programs counted.
+    pub counters: BTreeMap<&'static str, u64>,
+    /// What the protocol side counted.
+    pub stats: Stats,
+    /// Everything that went missing on the way to the sinks.
+    pub losses: Losses,
+    /// What the agent itself used.
+    pub usage: Usage,
+}
+
+/// Whom the sensor and the pipeline look at, for a target.
+struct Aim {
+    scope: Scope,
+    selection: Selection,
+    preexisting: HashSet<u64>,
+}
+
+impl Aim {
+    fn at(target: &Target) -> Result<Self, ObserveError> {
+        match target {
+            Target::Host => {
+                Ok(Self { scope: Scope::Host, selection: Selection::All, preexisting: host::open_inodes() })
+            }
+            Target::Command(_) => Ok(Self {
+                scope: Scope::Processes(Vec::new()),
+                selection: Selection::All,
+                preexisting: host::own_inodes(),
+            }),
+            Target::Processes(pids) => {
+                if let Some(&missing) = pids.iter().find(|pid| !fs::exists(format!("/proc/{pid}")).unwrap_or(false)) {
+                    return Err(ObserveError::NoProcess(missing));
+                }
+                let members = host::descendants(pids);
+                let peers = host::peers(&members);
+                let member = members.iter().map(|&pid| (pid, Membership::Member));
+                let peer = peers.iter().map(|&pid| (pid, Membership::Peer));
+                Ok(Self {
+                    scope: Scope::Processes(member.chain(peer).filter(|&(pid, _)| pid != std::process::id()).collect()),
+                    selection: Selection::Processes(members.into_iter().collect()),
+                    preexisting: host::open_inodes(),
+                })
+            }
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Origin {
+            clock: ClockOffset::now(),
+            boot_id: boot_id.trim().to_owned(),
+            preexisting: self.preexisting.clone(),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The loop: ring to pipeline, verdicts back, calls to the observer.
+
+use std::io;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use agent_abi::Membership;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+
+use super::child::HeldChild;
+use super::usage::Usage;
+use super::{Aim, ObserveError, Observer, ObserverError, Options, Report, Target};
+use crate::calls::Pipeline;
+use crate::host::{ProcFs, monotonic};
+use crate::sensor::{BUDGET_BYTES, Sensor, SensorError, Settings};
+use crate::sink::Losses;
+
+/// Pause between two looks at the ring while records come. The kernel wakes the agent earlier when
+/// the ring fills or a stream wants a verdict.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// Pause while none come.
+const IDLE_PAUSE: Duration = Duration::from_millis(100);
+/// Looks at an empty ring after which the agent is idle.
+const IDLE_AFTER: u32 = 10;
+/// Records taken between two looks at everything else, so that verdicts go out in time.
+const BATCH: usize = 512;
+/// After its command has ended, the observation goes on until the ring has been empty this long...
+const SETTLE: Duration = Duration::from_millis(60);
+/// ...but no longer than this.
+const SETTLE_AT_MOST: Duration = Duration::from_millis(1000);
+
+/// Observes until the command ends, a signal comes or the observer has had enough.
+///
+/// # Errors
+/// When the observation cannot begin, or the observer fails and there is no command to see through.
+pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Report, ObserveError> {
+    let aim = Aim::at(&options.target)?;
+    let mut signals = Signals::listen().map_err(|source| ObserveError::Setup { what: "signal handlers", source })?;
+    let mut child = match &options.target {
+        Target::Command(command) => {
+            let failed = |source| ObserveError::Command { command: name_of(command), source };
+            Some(HeldChild::fork(command).map_err(failed)?)
+        }
+        _ => None,
+    };
+    let origin = aim.origin();
+    observer.begin(&origin)?;
+    let mut sensor = Sensor::start(&Settings {
+        scope: aim.scope,
+        tier: options.tier,
+        ring_bytes: options.ring_bytes,
+        budget_bytes: BUDGET_BYTES,
+    })?;
+    let wake = sensor
+        .wake()
+        // SAFETY: an owned descriptor stays the same and open until it is dropped with the AsyncFd.
+        .and_then(|wake| unsafe { AsyncFd::register_with_interest(wake, Interest::READABLE) }.map_err(io::Error::from))
+        .map_err(|source| ObserveError::Setup { what: "the ring's wake-up", source })?;
+    let mut flow = Flow { pipeline: Pipeline::new(ProcFs, origin, aim.selection), failure: None };
+    if let Some(child) = &mut child {
+        sensor.admit(child.pid, Membership::Member)?;
+        child.release().map_err(|source| ObserveError::Setup { what: "the command", source })?;
+    }
+    let mut command = None;
+    let mut empty_looks = 0;
+    loop {
+        let pause = if empty_looks > IDLE_AFTER { IDLE_PAUSE } else { BUSY_PAUSE };
+        let next_look = Instant::now() + pause;
+        tokio::select! {
+            () = sleep_until(next_look) => {}
+            ready = wake.readable() => {
+                if let Ok(mut ready) = ready {
+                    ready.clear_ready();
+                }
+            }
+            ended = ended(&mut child) => {
+                command = Some(ended.map_err(|source| command_failed(&options.target, source))?);
+                break;
+            }
+            signal = signals.next() => {
+                let Some(child) = &child else { break };
+                pass_on(signal, child.pid);
+            }
+        }
+        let taken = flow.look(&mut sensor, observer);
+        empty_looks = if taken == 0 { empty_looks + 1 } else { 0 };
+        if flow.failure.is_some() && child.is_none() {
+            break;
+        }
+    }
+    settle(&mut flow, &mut sensor, observer, command.is_some()).await;
+    flow.pipeline.finish(monotonic());
+    flow.deliver(observer);
+    finish(flow, &sensor, command)
+}
+
+fn name_of(command: &[std::ffi::OsString]) -> String {
+    command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn command_failed(target: &Target, source: io::Error) -> ObserveError {
+    let command = if let Target::Command(command) = target { name_of(command) } else { String::new() };
+    ObserveError::Command { command, source }
+}
+
+/// Takes what is still on its way: the last answers, the exits of the command's descendants.
+async fn settle(flow: &mut Flow, sensor: &mut Sensor, observer: &mut dyn Observer, had_command: bool) {
+    let began = Instant::now();
+    let mut quiet_since = began;
+    loop {
+        if flow.look(sensor, observer) > 0 {
+            quiet_since = Instant::now();
+        }
+        if !had_command || quiet_since.elapsed() >= SETTLE || began.elapsed() >= SETTLE_AT_MOST {
+            return;
+        }
+        sleep_until(Instant::now() + Duration::from_millis(5)).await;
+    }
+}
+
+fn finish(flow: Flow, sensor: &Sensor, command: Option<ExitStatus>) -> Result<Report, ObserveError> {
+    let counters = sensor.counters();
+    let stats = flow.pipeline.stats();
+    let mut losses = Losses::default();
+    for (&name, &count) in counters.iter().filter(|(name, _)| **name != "records") {
+        losses.add(name, count);
+    }
+    losses.add("undecodable_records", flow.pipeline.undecodable());
+    if let Some(failure) = flow.failure
+        && command.is_none()
+    {
+        return Err(failure.into());
+    }
+    Ok(Report {
+        command,
+        tier: sensor.tier(),
+        hooks: sensor.hooks().to_vec(),
+        counters,
+        stats,
+        losses,
+        usage: Usage::now(),
+    })
+}
+
+/// What flows, and whether somebody still takes it.
+struct Flow {
+    pipeline: Pipeline<ProcFs>,
+    failure: Option<ObserverError>,
+}
+
+impl Flow {
+    /// Empties the ring. Returns how many records there were.
+    fn look(&mut self, sensor: &mut Sensor, observer: &mut dyn Observer) -> usize {
+        sensor.flush_diagnostics();
+        let mut total = 0;
+        loop {
+            let taken = sensor.drain(BATCH, |record| {
+                self.pipeline.record(record);
+                for facts in self.pipeline.take_fresh_facts() {
+                    note(&mut self.failure, observer.facts(&facts));
+                }
+                note(&mut self.failure, observer.record(record));
+            });
+            total += taken;
+            self.judge(sensor);
+            self.deliver(observer);
+            if taken < BATCH {
+                break;
+            }
+        }
+        self.pipeline.tick(monotonic());
+        self.judge(sensor);
+        self.deliver(observer);
+        total
+    }
+
+    fn judge(&mut self, sensor: &mut Sensor) {
+        for (key, verdict) in self.pipeline.take_judgements() {
+            if let Err(error) = sensor.judge(key, verdict) {
+                // The stream stays unjudged: seen in part, and its calls say so.
+                log::warn!("{error}");
+            }
+        }
+    }
+
+    fn deliver(&mut self, observer: &mut dyn Observer) {
+        while let Some(output) = self.pipeline.poll_output() {
+            note(&mut self.failure, observer.output(output));
+        }
+    }
+}
+
+/// Keeps the first failure.
+fn note(failure: &mut Option<ObserverError>, result: Result<(), ObserverError>) {
+    if let Err(error) = result
+        && failure.is_none()
+    {
+        *failure = Some(error);
+    }
+}
+
+/// The end of the child, or never when there is none.
+async fn ended(child: &mut Option<HeldChild>) -> io::Result<ExitStatus> {
+    match child {
+        Some(child) => (&mut child.ended).await.unwrap_or_else(|_| Err(io::Error::other("its thread is gone"))),
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that end an observation.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.hangup.recv() => SignalKind::hangup(),
+        }
+    }
+}
+
+/// A signal that was sent to the agent alone goes on to its command. An interrupt comes from the
+/// terminal, which has sent it to both.
+fn pass_on(signal: SignalKind, pid: u32) {
+    if signal == SignalKind::interrupt() {
+        return;
+    }
+    if let Ok(pid) = libc::pid_t::try_from(pid) {
+        // SAFETY: the call takes plain numbers; the child has not been waited for, so the pid is its.
+        unsafe { libc::kill(pid, signal.as_raw_value()) };
+    }
+}
+
+impl ObserveError {
+    /// Whether more privileges would help.
+    #[must_use]
+    pub fn is_privilege(&self) -> bool {
+        matches!(self, Self::Sensor(error) if SensorError::is_privilege(error))
+    }
+}
