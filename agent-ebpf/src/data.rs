@@ -17,41 +17,45 @@ const MSG_PEEK: u64 = 2;
 /// A descriptor that no table has.
 const NO_FD: u32 = u32::MAX;
 
-/// A data syscall begins: notes when.
+/// A data syscall of an observed process begins: notes that it does, and for writes when. (A read
+/// begins long before its bytes are there.)
 #[inline(always)]
-pub(crate) fn entered() {
+pub(crate) fn entered(syscall: Syscall) {
     let Some(thread) = Thread::in_scope() else { return };
-    if let Some(slot) = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1)) {
+    let Some(slot) = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1)) else { return };
+    let at = match side_of(syscall) {
+        Side::Reader => 0,
         // SAFETY: the helper has no preconditions.
-        let at = unsafe { bpf_ktime_get_ns() };
-        // SAFETY: the pointer is to a map value; a slot shared by two threads is told by `pid_tgid`.
-        unsafe { slot.write(Entry { pid_tgid: thread.pid_tgid, at }) };
-    }
+        Side::Writer => unsafe { bpf_ktime_get_ns() },
+    };
+    // SAFETY: the pointer is to a map value; a slot shared by two threads is told by `pid_tgid`.
+    unsafe { slot.write(Entry { pid_tgid: thread.pid_tgid, at }) };
 }
 
-/// When the syscall that returns was entered; 0 when that was not seen.
+/// Whether the current thread is about to leave a data syscall that [`entered`] has noted, and
+/// when that began; 0 when that is not known. Cheap, for it comes before everything else.
 #[inline(always)]
-fn take_entry(thread: Thread) -> u64 {
-    let Some(slot) = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1)) else { return 0 };
+pub(crate) fn leaving() -> Option<(Thread, u64)> {
+    let thread = Thread::current();
+    let slot = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1))?;
     // SAFETY: as in `entered`.
     let entry = unsafe { &mut *slot };
     if entry.pid_tgid != thread.pid_tgid {
-        return 0;
+        return None;
     }
     entry.pid_tgid = 0;
-    entry.at
+    Some((thread, entry.at))
 }
 
-/// A data syscall returns `ret`; its registers are at `regs`.
+/// A data syscall, entered at `entered`, returns `ret`; its registers are at `regs`.
 #[inline(always)]
-pub(crate) fn returned(syscall: Syscall, regs: u64, ret: i64) {
+pub(crate) fn returned(syscall: Syscall, thread: Thread, entered: u64, regs: u64, ret: i64) {
     if ret < 0 {
         return;
     }
-    let Some(thread) = Thread::in_scope() else { return };
     let Some(args) = arch::arguments(regs) else { return };
     let fd = args[0] as u32;
-    let mut transfer = Transfer { thread, entered: take_entry(thread), len: ret as u64 };
+    let mut transfer = Transfer { thread, entered, len: ret as u64 };
     match syscall {
         Syscall::RecvFrom if args[3] & MSG_PEEK != 0 => return,
         Syscall::RecvMsg if args[2] & MSG_PEEK != 0 => return,

@@ -14,10 +14,16 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
+    /// The current thread.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        Self { pid_tgid: bpf_get_current_pid_tgid() }
+    }
+
     /// The current thread, if its process is in scope.
     #[inline(always)]
     pub(crate) fn in_scope() -> Option<Self> {
-        let thread = Self { pid_tgid: bpf_get_current_pid_tgid() };
+        let thread = Self::current();
         contains(thread.tgid()).then_some(thread)
     }
 

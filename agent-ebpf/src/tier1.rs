@@ -14,14 +14,16 @@ macro_rules! trampolines {
         $(
             #[fentry]
             pub(crate) fn $enter(_ctx: FEntryContext) -> i32 {
-                data::entered();
+                data::entered(Syscall::$syscall);
                 0
             }
 
             #[fexit]
             pub(crate) fn $leave(ctx: FExitContext) -> i32 {
-                // The function takes its registers; its result follows its one argument.
-                data::returned(Syscall::$syscall, ctx.arg(0), ctx.arg(1));
+                if let Some((thread, entered)) = data::leaving() {
+                    // The function takes its registers; its result follows its one argument.
+                    data::returned(Syscall::$syscall, thread, entered, ctx.arg(0), ctx.arg(1));
+                }
                 0
             }
         )*

@@ -9,8 +9,8 @@ use crate::{arch, data};
 /// sys_enter(regs, number).
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub(crate) fn sys_enter(ctx: RawTracePointContext) -> i32 {
-    if Syscall::from_number(ctx.arg(1)).is_some() {
-        data::entered();
+    if let Some(syscall) = Syscall::from_number(ctx.arg(1)) {
+        data::entered(syscall);
     }
     0
 }
@@ -18,9 +18,10 @@ pub(crate) fn sys_enter(ctx: RawTracePointContext) -> i32 {
 /// sys_exit(regs, return value).
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub(crate) fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    let Some((thread, entered)) = data::leaving() else { return 0 };
     let regs: u64 = ctx.arg(0);
     if let Some(syscall) = arch::number(regs).and_then(Syscall::from_number) {
-        data::returned(syscall, regs, ctx.arg(1));
+        data::returned(syscall, thread, entered, regs, ctx.arg(1));
     }
     0
 }

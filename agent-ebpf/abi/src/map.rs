@@ -19,13 +19,14 @@ pub enum Membership {
     Peer = 2,
 }
 
-/// A thread's unfinished data syscall (value of `ENTRIES`).
+/// A thread's unfinished data syscall (value of `ENTRIES`, by thread id modulo [`ENTRY_SLOTS`]).
+/// What is not noted here on the way in is not looked at on the way out.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The thread, as `bpf_get_current_pid_tgid` gives it; 0 for none.
     pub pid_tgid: u64,
-    /// CLOCK_MONOTONIC nanoseconds.
+    /// CLOCK_MONOTONIC nanoseconds; 0 when it is not known.
     pub at: u64,
 }
 

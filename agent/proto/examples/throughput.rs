@@ -4,7 +4,9 @@
 
 use std::time::Instant;
 
-use mcp_proto::{Carrier, Content, Event, Limits, Nanos, ProcessId, Side, StreamId, Tracker, Transfer};
+use mcp_proto::{
+    Carrier, Content, Event, Limits, Nanos, ProcessId, Side, StreamId, Tracker, Transfer,
+};
 
 const CLIENT: ProcessId = ProcessId(1);
 const SERVER: ProcessId = ProcessId(2);
@@ -23,13 +25,21 @@ struct Session {
 
 impl Session {
     fn new() -> Self {
-        Self { tracker: Tracker::new(Limits::default()), now: 0, offsets: [0; 2], calls: 0 }
+        Self {
+            tracker: Tracker::new(Limits::default()),
+            now: 0,
+            offsets: [0; 2],
+            calls: 0,
+        }
     }
 
     /// A message, written in one syscall and read in another.
     fn message(&mut self, stream: StreamId, line: &[u8]) {
-        let (index, writer, reader) =
-            if stream == REQUESTS { (0, CLIENT, SERVER) } else { (1, SERVER, CLIENT) };
+        let (index, writer, reader) = if stream == REQUESTS {
+            (0, CLIENT, SERVER)
+        } else {
+            (1, SERVER, CLIENT)
+        };
         let written = Transfer {
             stream,
             pair: None,
@@ -47,7 +57,14 @@ impl Session {
         for (number, bytes) in line.chunks(PIECE).enumerate() {
             let at = number * PIECE;
             let last = at + bytes.len() == line.len();
-            self.tracker.transfer(&Transfer { content: Content { at: at as u64, bytes }, last, ..written });
+            self.tracker.transfer(&Transfer {
+                content: Content {
+                    at: at as u64,
+                    bytes,
+                },
+                last,
+                ..written
+            });
         }
         let read = Transfer {
             side: Side::Reader,
@@ -74,14 +91,20 @@ fn request(id: u64) -> String {
 }
 
 fn response(id: u64, text: &str) -> String {
-    format!(r#"{{"result":{{"content":[{{"type":"text","text":"{text}"}}],"isError":false}},"jsonrpc":"2.0","id":{id}}}"#)
-        + "\n"
+    format!(
+        r#"{{"result":{{"content":[{{"type":"text","text":"{text}"}}],"isError":false}},"jsonrpc":"2.0","id":{id}}}"#
+    ) + "\n"
 }
 
 /// Bytes a nanosecond, for results of one MiB.
 fn large(text: &str) -> f64 {
-    let lines: Vec<_> = (0..64).map(|id| (request(id), response(id, text))).collect();
-    let bytes: usize = lines.iter().map(|(request, response)| request.len() + response.len()).sum();
+    let lines: Vec<_> = (0..64)
+        .map(|id| (request(id), response(id, text)))
+        .collect();
+    let bytes: usize = lines
+        .iter()
+        .map(|(request, response)| request.len() + response.len())
+        .sum();
     let mut session = Session::new();
     let start = Instant::now();
     for (request, response) in &lines {
@@ -96,7 +119,9 @@ fn large(text: &str) -> f64 {
 /// Messages a second, for messages of about 200 bytes.
 fn small() -> f64 {
     let text = "The answer is known, and it is in the second paragraph of the third page, near the end of it.";
-    let lines: Vec<_> = (0..100_000).map(|id| (request(id), response(id, text))).collect();
+    let lines: Vec<_> = (0..100_000)
+        .map(|id| (request(id), response(id, text)))
+        .collect();
     let mut session = Session::new();
     let start = Instant::now();
     for (request, response) in &lines {

@@ -7,7 +7,8 @@ use crate::output::Output;
 use crate::slab::{Slab, Slot};
 use crate::timeline::Ends;
 use crate::{
-    Call, Carrier, ConnectionId, Direction, Endpoint, Half, Loss, Nanos, Outcome, ResultType, StreamId, Transport,
+    Call, Carrier, ConnectionId, Direction, Endpoint, Half, Loss, Nanos, Outcome, ResultType,
+    StreamId, Transport,
 };
 
 /// A call under way.
@@ -157,7 +158,9 @@ impl Connection {
 
     /// The writer's instants of a half are settled.
     pub(crate) fn written(&mut self, (slot, part): (Slot, Part), (first, last): Ends) {
-        let Some(it) = self.calls.get_mut(slot) else { return };
+        let Some(it) = self.calls.get_mut(slot) else {
+            return;
+        };
         let half = match part {
             Part::Request => &mut it.call.request,
             Part::Response => {
@@ -171,7 +174,9 @@ impl Connection {
 
     /// The reader's instants of a half are settled.
     pub(crate) fn read(&mut self, (slot, part): (Slot, Part), (first, last): Ends) {
-        let Some(it) = self.calls.get_mut(slot) else { return };
+        let Some(it) = self.calls.get_mut(slot) else {
+            return;
+        };
         let half = match part {
             Part::Request => &mut it.call.request,
             Part::Response => {
@@ -185,8 +190,13 @@ impl Connection {
 
     /// Emits an answered call.
     pub(crate) fn complete(&mut self, slot: Slot, output: &mut Output) {
-        let Some(it) = self.calls.remove(slot) else { return };
-        let known = it.call.response.and_then(|half| half.last_read.or(half.first_read).or(half.last_written));
+        let Some(it) = self.calls.remove(slot) else {
+            return;
+        };
+        let known = it
+            .call
+            .response
+            .and_then(|half| half.last_read.or(half.first_read).or(half.last_written));
         let ended = known.or(it.answered).unwrap_or(it.call.ended);
         let outcome = it.call.outcome;
         self.emit(it, outcome, ended, output);
@@ -194,7 +204,9 @@ impl Connection {
 
     /// Ends a call that was not answered.
     pub(crate) fn end(&mut self, slot: Slot, outcome: Outcome, ended: Nanos, output: &mut Output) {
-        let Some(it) = self.calls.remove(slot) else { return };
+        let Some(it) = self.calls.remove(slot) else {
+            return;
+        };
         let originator = self.originator(it.call.direction);
         if originator.ids.get(&it.call.request_id.0) == Some(&slot) {
             originator.ids.remove(&it.call.request_id.0);
@@ -209,8 +221,11 @@ impl Connection {
 
     /// Ends everything in flight, in the order of the requests; answered calls keep their outcome.
     pub(crate) fn end_all(&mut self, outcome: Outcome, ended: Nanos, output: &mut Output) {
-        let mut slots: Vec<_> =
-            self.calls.slots().map(|(slot, it)| (it.call.direction as u8, it.call.sequence, slot)).collect();
+        let mut slots: Vec<_> = self
+            .calls
+            .slots()
+            .map(|(slot, it)| (it.call.direction as u8, it.call.sequence, slot))
+            .collect();
         slots.sort_by_key(|(direction, sequence, _)| (*direction, *sequence));
         for (_, _, slot) in slots {
             match self.calls.get(slot).map(|it| it.answered.is_some()) {
@@ -223,7 +238,13 @@ impl Connection {
     /// How calls in flight end, when it is clear that nobody will answer them. `grace_over` says
     /// that an exit that would explain a closed stream would have been seen.
     pub(crate) fn verdict(&self, grace_over: bool) -> Option<(Outcome, Nanos)> {
-        let Ending { client_exited, server_exited, client_closed, server_closed, .. } = self.ending;
+        let Ending {
+            client_exited,
+            server_exited,
+            client_closed,
+            server_closed,
+            ..
+        } = self.ending;
         if let Some(at) = client_exited
             && server_exited.is_none_or(|server| at <= server || client_closed.is_some())
         {
@@ -276,10 +297,15 @@ impl Connection {
 
     fn emit(&mut self, it: InFlight, outcome: Outcome, ended: Nanos, output: &mut Output) {
         output.in_flight = output.in_flight.saturating_sub(1);
-        let InFlight { mut call, requested_version, .. } = it;
+        let InFlight {
+            mut call,
+            requested_version,
+            ..
+        } = it;
         let without_reads = |half: &Half| half.first_read.is_none() && half.last_read.is_none();
         let request = without_reads(&call.request) && self.is_unaligned(call.direction);
-        let response = call.response.as_ref().is_some_and(without_reads) && self.is_unaligned(call.direction.reversed());
+        let response = call.response.as_ref().is_some_and(without_reads)
+            && self.is_unaligned(call.direction.reversed());
         if request || response {
             note(&mut call.loss, Loss::Unaligned);
         }

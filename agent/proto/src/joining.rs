@@ -2,10 +2,10 @@
 
 use crate::connection::Connection;
 use crate::recognise::Suspect;
+use crate::rpc::Kind;
 use crate::tracker::{Action, State, Stream, Tracker};
 use crate::users::{Relation, relation};
 use crate::{ConnectionId, Direction, ProcessId, StreamId, Verdict, rpc};
-use crate::rpc::Kind;
 
 impl Tracker {
     /// Does what a piece of an unjudged stream called for.
@@ -42,7 +42,10 @@ impl Tracker {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
         if let Some(stream) = self.streams.get(&id) {
-            self.connections.insert(connection, Box::new(Connection::new(connection, stream.carrier)));
+            self.connections.insert(
+                connection,
+                Box::new(Connection::new(connection, stream.carrier)),
+            );
             self.half.push(connection);
         }
         connection
@@ -79,11 +82,17 @@ impl Tracker {
         if best > Relation::BothEnds && direction.is_none() && !answers(stream) {
             return None;
         }
-        let mut best = found.iter().filter(|(relation, _)| *relation == best).map(|(_, connection)| *connection);
+        let mut best = found
+            .iter()
+            .filter(|(relation, _)| *relation == best)
+            .map(|(_, connection)| *connection);
         match (best.next(), best.next()) {
             (only, None) => only,
             (Some(first), Some(second)) => {
-                let mut all = [first, second].into_iter().chain(best).filter(|it| self.awaits(*it, stream));
+                let mut all = [first, second]
+                    .into_iter()
+                    .chain(best)
+                    .filter(|it| self.awaits(*it, stream));
                 all.next().filter(|_| all.next().is_none())
             }
             (None, _) => None,
@@ -92,42 +101,65 @@ impl Tracker {
 
     /// Whether all responses that a stream holds answer calls in flight on a connection.
     fn awaits(&self, connection: ConnectionId, stream: &Stream) -> bool {
-        let State::Unjudged(suspect) = &stream.state else { return false };
-        let Some((_, has)) = self.half_stream(connection) else { return false };
-        let Some(connection) = self.connections.get(&connection) else { return false };
+        let State::Unjudged(suspect) = &stream.state else {
+            return false;
+        };
+        let Some((_, has)) = self.half_stream(connection) else {
+            return false;
+        };
+        let Some(connection) = self.connections.get(&connection) else {
+            return false;
+        };
         let ids = match has {
             Direction::ClientToServer => &connection.from_client.ids,
             Direction::ServerToClient => &connection.from_server.ids,
         };
-        let mut responses =
-            suspect.held.iter().filter(|held| matches!(rpc::kind(&held.envelope), Kind::Result | Kind::Error)).peekable();
+        let mut responses = suspect
+            .held
+            .iter()
+            .filter(|held| matches!(rpc::kind(&held.envelope), Kind::Result | Kind::Error))
+            .peekable();
         responses.peek().is_some()
             && responses.all(|held| rpc::id(&held.envelope).is_some_and(|id| ids.contains_key(id)))
     }
 
     /// Whether a known connection lacks a stream with these peers.
     pub(crate) fn is_expected(&self, id: StreamId) -> bool {
-        let Some(stream) = self.streams.get(&id) else { return false };
+        let Some(stream) = self.streams.get(&id) else {
+            return false;
+        };
         self.half.iter().any(|connection| {
-            self.half_stream(*connection)
-                .is_some_and(|(known, _)| known.id != id && relation(known.ends(), stream.ends()).is_some())
+            self.half_stream(*connection).is_some_and(|(known, _)| {
+                known.id != id && relation(known.ends(), stream.ends()).is_some()
+            })
         })
     }
 
     fn join_if_lacking(&mut self, id: StreamId) -> bool {
-        let Some(connection) = self.lacking(id, None) else { return false };
-        let Some((_, has)) = self.half_stream(connection) else { return false };
+        let Some(connection) = self.lacking(id, None) else {
+            return false;
+        };
+        let Some((_, has)) = self.half_stream(connection) else {
+            return false;
+        };
         self.join(id, connection, has.reversed());
         true
     }
 
     fn join(&mut self, id: StreamId, to: ConnectionId, direction: Direction) {
         self.stop_holding(id);
-        let (Some(stream), Some(connection)) = (self.streams.get_mut(&id), self.connections.get_mut(&to)) else {
+        let (Some(stream), Some(connection)) =
+            (self.streams.get_mut(&id), self.connections.get_mut(&to))
+        else {
             return;
         };
-        let state = State::Watched { connection: to, direction };
-        let State::Unjudged(suspect) = std::mem::replace(&mut stream.state, state) else { return };
+        let state = State::Watched {
+            connection: to,
+            direction,
+        };
+        let State::Unjudged(suspect) = std::mem::replace(&mut stream.state, state) else {
+            return;
+        };
         *connection.stream(direction) = Some(id);
         connection.carried_by[direction as usize] = Some(id);
         // What was in flight when observation began has ids that nobody knows.
@@ -157,7 +189,9 @@ impl Tracker {
                 return;
             }
         }
-        let Some((known, _)) = self.half_stream(connection) else { return };
+        let Some((known, _)) = self.half_stream(connection) else {
+            return;
+        };
         let mut related: Vec<StreamId> = Vec::new();
         for process in known.writers.all().iter().chain(known.readers.all()) {
             for id in self.used.get(process).into_iter().flatten() {
@@ -189,7 +223,9 @@ impl Tracker {
         if !streams.contains(&id) {
             streams.push(id);
         }
-        let Some(stream) = self.streams.get(&id) else { return };
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
         match &stream.state {
             State::Watched { connection, .. } => {
                 let connection = *connection;
@@ -208,11 +244,18 @@ impl Tracker {
 
     /// Who the peers are: whoever used the streams last.
     pub(crate) fn name_peers(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let stream = |id: Option<StreamId>| id.and_then(|id| self.streams.get(&id));
-        let (requests, responses) = (stream(connection.client_to_server), stream(connection.server_to_client));
-        let writer = |stream: Option<&Box<Stream>>| stream.and_then(|stream| stream.writers.latest());
-        let reader = |stream: Option<&Box<Stream>>| stream.and_then(|stream| stream.readers.latest());
+        let (requests, responses) = (
+            stream(connection.client_to_server),
+            stream(connection.server_to_client),
+        );
+        let writer =
+            |stream: Option<&Box<Stream>>| stream.and_then(|stream| stream.writers.latest());
+        let reader =
+            |stream: Option<&Box<Stream>>| stream.and_then(|stream| stream.readers.latest());
         let client = writer(requests).or(reader(responses));
         let server = reader(requests).or(writer(responses));
         connection.client.process = client.or(connection.client.process);

@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 
 use crate::connection::{Connection, note};
 use crate::tracker::{Timer, Tracker};
-use crate::{ConnectionId, Direction, Fault, FaultKind, Loss, Nanos, Outcome, ProcessId, Side, StreamId};
+use crate::{
+    ConnectionId, Direction, Fault, FaultKind, Loss, Nanos, Outcome, ProcessId, Side, StreamId,
+};
 
 impl Tracker {
     /// A process has ended. Its last transfers are to be given before.
@@ -13,7 +15,9 @@ impl Tracker {
         let mut touched = Vec::new();
         let used = self.used.remove(&process).unwrap_or_default();
         for id in used.iter().copied() {
-            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
             let writer_gone = stream.writers.exited(process);
             let reader_gone = stream.readers.exited(process);
             if let Some((connection, direction)) = stream.connection()
@@ -21,8 +25,12 @@ impl Tracker {
             {
                 let ending = &mut connection.ending;
                 let (writer, reader) = match direction {
-                    Direction::ClientToServer => (&mut ending.client_exited, &mut ending.server_exited),
-                    Direction::ServerToClient => (&mut ending.server_exited, &mut ending.client_exited),
+                    Direction::ClientToServer => {
+                        (&mut ending.client_exited, &mut ending.server_exited)
+                    }
+                    Direction::ServerToClient => {
+                        (&mut ending.server_exited, &mut ending.client_exited)
+                    }
                 };
                 if writer_gone {
                     writer.get_or_insert(at);
@@ -42,7 +50,11 @@ impl Tracker {
             self.end_if_clear(connection, false, at);
         }
         for id in used {
-            if self.streams.get(&id).is_some_and(|stream| stream.is_finished()) {
+            if self
+                .streams
+                .get(&id)
+                .is_some_and(|stream| stream.is_finished())
+            {
                 self.end_of_bytes(id, at);
                 self.remove_stream(id);
             }
@@ -51,14 +63,18 @@ impl Tracker {
 
     /// The reader has read the end: nothing more will come.
     pub(crate) fn end_of_stream(&mut self, id: StreamId, at: Nanos) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         if std::mem::replace(&mut stream.ended, true) {
             return;
         }
         self.end_of_bytes(id, at);
         self.settle(id);
         self.flush_answered(id);
-        let Some(stream) = self.streams.get(&id) else { return };
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
         if let Some((connection, direction)) = stream.connection() {
             if let Some(connection) = self.connections.get_mut(&connection) {
                 let ending = &mut connection.ending;
@@ -80,7 +96,9 @@ impl Tracker {
                 self.piece(&parked.transfer());
             }
         }
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         let gap = stream.bytes.miss_rest();
         if let Some(gap) = gap {
             self.gap(id, gap, at);
@@ -91,9 +109,15 @@ impl Tracker {
     /// Emits the answered calls of a stream whose reader will read no more.
     fn flush_answered(&mut self, id: StreamId) {
         self.settle(id);
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        let Some((connection, _)) = stream.connection() else { return };
-        let Some(connection) = self.connections.get_mut(&connection) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let Some((connection, _)) = stream.connection() else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&connection) else {
+            return;
+        };
         while let Some((slot, _)) = stream.answered.pop_front() {
             stream.give_up_waiting(slot, connection);
             connection.complete(slot, &mut self.output);
@@ -102,9 +126,14 @@ impl Tracker {
 
     /// Ends the calls of a connection when it is clear how, else waits for what may explain it.
     fn end_if_clear(&mut self, id: ConnectionId, grace_over: bool, now: Nanos) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         if let Some((outcome, at)) = connection.verdict(grace_over) {
-            for stream in [connection.server_to_client, connection.client_to_server].into_iter().flatten() {
+            for stream in [connection.server_to_client, connection.client_to_server]
+                .into_iter()
+                .flatten()
+            {
                 self.flush_answered(stream);
             }
             if let Some(connection) = self.connections.get_mut(&id) {
@@ -145,10 +174,16 @@ impl Tracker {
 
     /// Emits the answered calls of a stream that have waited long enough for their instants.
     fn stop_waiting(&mut self, id: StreamId, now: Nanos) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         stream.timer = None;
-        let Some((connection, _)) = stream.connection() else { return };
-        let Some(connection) = self.connections.get_mut(&connection) else { return };
+        let Some((connection, _)) = stream.connection() else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&connection) else {
+            return;
+        };
         while let Some((slot, _)) = stream.answered.front().copied() {
             if connection.calls.get(slot).is_some() {
                 match stream.deadline(connection, &self.output.limits) {
@@ -193,11 +228,22 @@ impl Tracker {
     /// Makes room by forgetting the oldest stream, one that is not MCP if possible.
     pub(crate) fn evict_stream(&mut self) {
         const LOOKED_AT: usize = 64;
-        let known = |id: &StreamId| self.streams.get(id).map(|stream| stream.connection().is_some());
+        let known = |id: &StreamId| {
+            self.streams
+                .get(id)
+                .map(|stream| stream.connection().is_some())
+        };
         let candidates = self.ages.iter().take(LOOKED_AT);
-        let at = candidates.clone().position(|id| known(id) != Some(true)).unwrap_or(0);
-        let Some(id) = self.ages.remove(at) else { return };
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let at = candidates
+            .clone()
+            .position(|id| known(id) != Some(true))
+            .unwrap_or(0);
+        let Some(id) = self.ages.remove(at) else {
+            return;
+        };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         self.output.stats.streams_evicted += 1;
         if let Some((connection, _)) = stream.connection() {
             let process = stream.writers.latest();
@@ -221,8 +267,12 @@ impl Tracker {
     }
 
     fn last_line(&mut self, id: StreamId, at: Nanos) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        let item = stream.framer.end(stream.bytes.cursor(), &self.output.limits);
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let item = stream
+            .framer
+            .end(stream.bytes.cursor(), &self.output.limits);
         if let Some(item) = item {
             self.take(id, item, at);
         }
@@ -233,7 +283,9 @@ impl Tracker {
 
     fn remove_stream(&mut self, id: StreamId) {
         self.stop_holding(id);
-        let Some(mut stream) = self.streams.remove(&id) else { return };
+        let Some(mut stream) = self.streams.remove(&id) else {
+            return;
+        };
         self.output.stats.bytes_skipped += stream.framer.pending();
         stream.framer.give_up();
         self.ages.retain(|known| *known != id);
@@ -258,11 +310,19 @@ impl Tracker {
 
     fn remove_if_over(&mut self, id: ConnectionId) {
         let over = |connection: &Connection| {
-            connection.client_to_server.is_none() && connection.server_to_client.is_none() && !connection.ending.waits
+            connection.client_to_server.is_none()
+                && connection.server_to_client.is_none()
+                && !connection.ending.waits
         };
-        if self.connections.get(&id).is_some_and(|connection| over(connection)) {
+        if self
+            .connections
+            .get(&id)
+            .is_some_and(|connection| over(connection))
+        {
             if let Some(mut connection) = self.connections.remove(&id) {
-                let (outcome, at) = connection.verdict(true).unwrap_or((Outcome::Pending, self.latest));
+                let (outcome, at) = connection
+                    .verdict(true)
+                    .unwrap_or((Outcome::Pending, self.latest));
                 connection.end_all(outcome, at, &mut self.output);
             }
             self.half.retain(|half| *half != id);

@@ -18,6 +18,8 @@ pub struct Limits {
     /// Bytes kept after a hole, from which the end of a message is understood.
     pub tail_bytes: usize,
 
+    /// Most bytes that a stream can have moved: larger counts are taken for this one.
+    pub stream_bytes: u64,
     /// Streams known at a time.
     pub streams: usize,
     /// Calls in flight at a time, over all connections.
@@ -78,6 +80,7 @@ impl Default for Limits {
             captured_bytes: 16 * 1024,
             json_depth: 10_000,
             tail_bytes: 16 * 1024,
+            stream_bytes: 1 << 46,
             streams: 32 * 1024,
             calls_in_flight: 64 * 1024,
             queued_events: 256 * 1024,

@@ -61,6 +61,8 @@ pub(crate) struct Framer {
     prefix: [u8; HEADER.len()],
     prefix_len: usize,
     tail: Vec<u8>,
+    /// Behind a hole, a line that ends before this is not the one from before the hole.
+    one_line_until: u64,
     /// Up to here the newline was searched for, and found or not.
     searched: (u64, Option<u64>),
     parsed: u64,
@@ -79,6 +81,7 @@ impl Framer {
             prefix: [0; HEADER.len()],
             prefix_len: 0,
             tail: Vec::new(),
+            one_line_until: 0,
             searched: (0, None),
             parsed: 0,
             skipped: 0,
@@ -91,7 +94,10 @@ impl Framer {
 
     /// Takes the bytes that were parsed and skipped since the last time.
     pub(crate) fn take_counts(&mut self) -> (u64, u64) {
-        (std::mem::take(&mut self.parsed), std::mem::take(&mut self.skipped))
+        (
+            std::mem::take(&mut self.parsed),
+            std::mem::take(&mut self.skipped),
+        )
     }
 
     /// Bytes of the line that is not complete.
@@ -104,7 +110,9 @@ impl Framer {
         match self.mode {
             Mode::Between => None,
             // In a batch, the elements before the last are done with.
-            Mode::Json if self.scanner.is_batch() => Some(self.line_start.max(self.scanner.range().0)),
+            Mode::Json if self.scanner.is_batch() => {
+                Some(self.line_start.max(self.scanner.range().0))
+            }
             Mode::Json | Mode::Tail => Some(self.line_start),
             Mode::Junk(_) | Mode::Silent => Some(self.line_start),
         }
@@ -138,7 +146,12 @@ impl Framer {
     }
 
     /// Takes bytes up to and including the next item. `position` is that of the first byte.
-    pub(crate) fn push(&mut self, position: u64, bytes: &[u8], limits: &Limits) -> (usize, Option<Item>) {
+    pub(crate) fn push(
+        &mut self,
+        position: u64,
+        bytes: &[u8],
+        limits: &Limits,
+    ) -> (usize, Option<Item>) {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             if self.mode == Mode::Between {
@@ -161,7 +174,11 @@ impl Framer {
                     }
                     _ => {
                         (self.prefix, self.prefix_len) = ([0; HEADER.len()], 0);
-                        self.mode = if self.speculative { Mode::Silent } else { Mode::Junk(Junk::Text) };
+                        self.mode = if self.speculative {
+                            Mode::Silent
+                        } else {
+                            Mode::Junk(Junk::Text)
+                        };
                     }
                 }
                 self.line_start = position + at as u64;
@@ -211,11 +228,18 @@ impl Framer {
         (at, None)
     }
 
-    /// Bytes from `start` on are missing. `syscall` is where the syscall began when the bytes are
-    /// a hole in its middle: writers put no two messages into a syscall that is so large that it
+    /// Bytes from `start` on are missing. `syscall` is where the syscall began and ended when the
+    /// bytes are a hole in its middle: writers put no two messages into a syscall that is so large that it
     /// is not captured whole, so what precedes and follows the hole is one message.
-    pub(crate) fn gap(&mut self, start: u64, syscall: Option<u64>, limits: &Limits) -> Option<Item> {
-        let one_message = syscall.is_some_and(|syscall| self.line_start <= syscall) && !self.speculative;
+    pub(crate) fn gap(
+        &mut self,
+        start: u64,
+        syscall: Option<(u64, u64)>,
+        limits: &Limits,
+    ) -> Option<Item> {
+        let one_message =
+            syscall.is_some_and(|(begin, _)| self.line_start <= begin) && !self.speculative;
+        self.one_line_until = syscall.map_or(0, |(_, end)| end);
         match self.mode {
             Mode::Json if self.scanner.is_done() => {
                 let item = self.end_line(start, limits);
@@ -249,21 +273,31 @@ impl Framer {
             self.next_line();
             return None;
         }
-        (self.mode != Mode::Between).then(|| self.end_line(position, limits)).flatten()
+        (self.mode != Mode::Between)
+            .then(|| self.end_line(position, limits))
+            .flatten()
     }
 
     fn newline(&mut self, position: u64, bytes: &[u8], at: usize) -> Option<usize> {
         let from = position + at as u64;
         if self.searched.0 <= from {
             let found = memchr::memchr(b'\n', &bytes[at..]).map(|found| from + found as u64);
-            self.searched = (found.map_or(position + bytes.len() as u64, |found| found + 1), found);
+            self.searched = (
+                found.map_or(position + bytes.len() as u64, |found| found + 1),
+                found,
+            );
         }
         self.searched.1.map(|found| (found - position) as usize)
     }
 
     fn message(&self) -> Item {
         let (start, end) = self.scanner.range();
-        Item::Message { start, end, truncated: false, cut: false }
+        Item::Message {
+            start,
+            end,
+            truncated: false,
+            cut: false,
+        }
     }
 
     /// An object under `Content-Length` ends without a newline.
@@ -310,7 +344,11 @@ impl Framer {
             Mode::Json => Some(self.message()),
             Mode::Junk(kind) => {
                 self.framed |= kind == Junk::ContentLength;
-                Some(Item::Junk { start, bytes: end.saturating_sub(start), kind })
+                Some(Item::Junk {
+                    start,
+                    bytes: end.saturating_sub(start),
+                    kind,
+                })
             }
             Mode::Tail => Some(self.end_tail(end, limits)),
         };
@@ -326,21 +364,40 @@ impl Framer {
     fn end_tail(&mut self, end: u64, limits: &Limits) -> Item {
         let tail = std::mem::take(&mut self.tail);
         let from = end.saturating_sub(tail.len() as u64);
+        if end + 1 < self.one_line_until {
+            return Item::Cut {
+                start: self.line_start,
+            };
+        }
         let item = match self.scanner.read_tail(from, &tail, limits) {
             Tail::Message => {
                 let (start, end) = self.scanner.range();
-                Item::Message { start, end, truncated: true, cut: false }
+                Item::Message {
+                    start,
+                    end,
+                    truncated: true,
+                    cut: false,
+                }
             }
             Tail::Another { at } => {
                 self.scanner.reset();
                 let _step = self.scanner.push(from + at as u64, &tail[at..], limits);
                 let (start, end) = self.scanner.range();
                 match self.scanner.is_done() {
-                    true => Item::Message { start, end, truncated: false, cut: true },
-                    false => Item::Cut { start: self.line_start },
+                    true => Item::Message {
+                        start,
+                        end,
+                        truncated: false,
+                        cut: true,
+                    },
+                    false => Item::Cut {
+                        start: self.line_start,
+                    },
                 }
             }
-            Tail::Broken => Item::Cut { start: self.line_start },
+            Tail::Broken => Item::Cut {
+                start: self.line_start,
+            },
         };
         self.tail = tail;
         self.tail.clear();
@@ -370,7 +427,10 @@ mod tests {
                 rest = &rest[taken..];
                 position += taken as u64;
                 if let Some(item) = item {
-                    let id = framer.envelope().boxed(crate::json::Field::Id).map(String::from);
+                    let id = framer
+                        .envelope()
+                        .boxed(crate::json::Field::Id)
+                        .map(String::from);
                     out.push((item, id));
                 }
             }
@@ -407,8 +467,13 @@ mod tests {
                 other => panic!("{other:?}"),
             })
             .collect();
-        let expected =
-            [(Junk::Text, 5), (Junk::Text, 8), (Junk::Text, 7), (Junk::Malformed, 6), (Junk::Malformed, 6)];
+        let expected = [
+            (Junk::Text, 5),
+            (Junk::Text, 8),
+            (Junk::Text, 7),
+            (Junk::Malformed, 6),
+            (Junk::Malformed, 6),
+        ];
         assert_eq!(kinds, expected);
     }
 

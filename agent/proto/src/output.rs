@@ -17,7 +17,12 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, stats: Stats::default(), in_flight: 0, events: VecDeque::new() }
+        Self {
+            limits,
+            stats: Stats::default(),
+            in_flight: 0,
+            events: VecDeque::new(),
+        }
     }
 
     pub(crate) fn poll(&mut self) -> Option<Event> {

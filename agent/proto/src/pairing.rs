@@ -10,8 +10,8 @@ use crate::output::Output;
 use crate::rpc::{self, Kind};
 use crate::slab::Slot;
 use crate::{
-    Call, Continuation, Direction, Endpoint, Fault, FaultKind, Half, Loss, Method, Nanos, Outcome, ProcessId,
-    RequestId, ResultType, StreamId, TaskState,
+    Call, Continuation, Direction, Endpoint, Fault, FaultKind, Half, Loss, Method, Nanos, Outcome,
+    ProcessId, RequestId, ResultType, StreamId, TaskState,
 };
 
 /// A message and where it was seen.
@@ -39,9 +39,30 @@ impl Connection {
         output: &mut Output,
     ) -> Option<(Slot, Part)> {
         let mut fault = |kind, connection, output: &mut Output| {
-            let Seen { stream, at, process, start, end, .. } = seen;
-            let bytes = if kind == FaultKind::MalformedFrame { end - start } else { 0 };
-            output.fault(reported, Fault { kind, at, stream, connection: Some(connection), process, bytes });
+            let Seen {
+                stream,
+                at,
+                process,
+                start,
+                end,
+                ..
+            } = seen;
+            let bytes = if kind == FaultKind::MalformedFrame {
+                end - start
+            } else {
+                0
+            };
+            output.fault(
+                reported,
+                Fault {
+                    kind,
+                    at,
+                    stream,
+                    connection: Some(connection),
+                    process,
+                    bytes,
+                },
+            );
         };
         match rpc::kind(envelope) {
             Kind::Request => {
@@ -107,29 +128,54 @@ impl Connection {
         let tool = boxed(Target::Tool, Field::Name);
         let prompt = boxed(Target::Prompt, Field::Name);
         let resource = boxed(Target::Resource, Field::Uri).map(|uri| mcp::resource(&uri));
-        let task = boxed(Target::Task, Field::ParamsTaskId).or_else(|| envelope.boxed(Field::RelatedTask));
+        let task =
+            boxed(Target::Task, Field::ParamsTaskId).or_else(|| envelope.boxed(Field::RelatedTask));
         let method = envelope.boxed(Field::Method).unwrap_or_default();
         let asks = &*method == "initialize";
         if asks && direction == Direction::ClientToServer {
-            name_endpoint(&mut self.client, envelope, Field::ClientName, Field::ClientVersion);
+            name_endpoint(
+                &mut self.client,
+                envelope,
+                Field::ClientName,
+                Field::ClientVersion,
+            );
         }
         let mut client = Endpoint::default();
         if direction == Direction::ClientToServer {
-            name_endpoint(&mut self.client, envelope, Field::MetaClientName, Field::MetaClientVersion);
+            name_endpoint(
+                &mut self.client,
+                envelope,
+                Field::MetaClientName,
+                Field::MetaClientVersion,
+            );
             client.process = seen.process;
         }
-        let continues = self.continued(direction, envelope, &method, tool.as_ref().or(prompt.as_ref()).or(resource.as_ref()));
+        let continues = self.continued(
+            direction,
+            envelope,
+            &method,
+            tool.as_deref()
+                .or(prompt.as_deref())
+                .or(resource.as_deref()),
+        );
         let progress_token = rpc::token(envelope, Field::MetaProgressToken).map(Box::from);
         let (connection, transport, carrier) = (self.id, self.transport(), self.carrier());
         let originator = self.originator(direction);
         let sequence = originator.sequence;
         originator.sequence += 1;
-        if let Some(at) = originator.cancelled.iter().position(|cancelled| *cancelled == id) {
+        if let Some(at) = originator
+            .cancelled
+            .iter()
+            .position(|cancelled| *cancelled == id)
+        {
             originator.cancelled.remove(at);
         }
         let server = match direction {
             Direction::ClientToServer => Endpoint::default(),
-            Direction::ServerToClient => Endpoint { process: seen.process, ..Endpoint::default() },
+            Direction::ServerToClient => Endpoint {
+                process: seen.process,
+                ..Endpoint::default()
+            },
         };
         let call = Box::new(Call {
             connection,
@@ -146,20 +192,40 @@ impl Connection {
             request_id: RequestId(id.clone()),
             client,
             server,
-            request: Half { bytes: seen.end - seen.start, ..Half::default() },
+            request: Half {
+                bytes: seen.end - seen.start,
+                ..Half::default()
+            },
             response: None,
             outcome: Outcome::Pending,
             ended: seen.at,
             error_code: None,
             result_type: None,
-            task: task.map(|id| TaskState { id, status: None, age: None }),
+            task: task.map(|id| TaskState {
+                id,
+                status: None,
+                age: None,
+            }),
             continues,
             notifications: 0,
-            trace_context: envelope.text(Field::Traceparent).and_then(|text| mcp::trace_context(&text)),
-            loss: if seen.truncated { vec![Loss::RequestTruncated] } else { Vec::new() },
+            trace_context: envelope
+                .text(Field::Traceparent)
+                .and_then(|text| mcp::trace_context(&text)),
+            loss: if seen.truncated {
+                vec![Loss::RequestTruncated]
+            } else {
+                Vec::new()
+            },
         });
-        let requested_version = if asks { envelope.boxed(Field::RequestedVersion) } else { None };
-        let other_token = progress_token.as_ref().filter(|token| **token != id).cloned();
+        let requested_version = if asks {
+            envelope.boxed(Field::RequestedVersion)
+        } else {
+            None
+        };
+        let other_token = progress_token
+            .as_ref()
+            .filter(|token| **token != id)
+            .cloned();
         let in_flight = InFlight {
             call,
             requested_version,
@@ -183,7 +249,7 @@ impl Connection {
         direction: Direction,
         envelope: &Envelope,
         method: &str,
-        target: Option<&Box<str>>,
+        target: Option<&str>,
     ) -> Option<Continuation> {
         if self.unfinished.is_empty() {
             return None;
@@ -193,17 +259,21 @@ impl Connection {
             return None;
         }
         let same = |it: &Unfinished| {
-            it.direction == direction && &*it.method == method && it.target.as_ref() == target
+            it.direction == direction && &*it.method == method && it.target.as_deref() == target
         };
-        let by_state =
-            self.unfinished.iter().rposition(|it| state.is_some() && it.state == state && it.direction == direction);
+        let by_state = self
+            .unfinished
+            .iter()
+            .rposition(|it| state.is_some() && it.state == state && it.direction == direction);
         let at = by_state.or_else(|| self.unfinished.iter().rposition(same))?;
         let sequence = self.unfinished.remove(at)?.sequence;
         Some(Continuation { sequence })
     }
 
     fn find(&mut self, direction: Direction, envelope: &Envelope) -> Found {
-        let Some(id) = rpc::id(envelope) else { return Found::Nothing };
+        let Some(id) = rpc::id(envelope) else {
+            return Found::Nothing;
+        };
         let originator = self.originator(direction);
         let slot = originator
             .ids
@@ -213,8 +283,12 @@ impl Connection {
             return Found::Call(slot);
         }
         let number = rpc::unquoted_number(id);
-        let matches = |cancelled: &Box<str>| **cancelled == *id || number.is_some_and(|number| **cancelled == *number);
-        match originator.cancelled.iter().position(matches) {
+        let matches = |cancelled: &str| cancelled == id || number == Some(cancelled);
+        match originator
+            .cancelled
+            .iter()
+            .position(|cancelled| matches(cancelled))
+        {
             Some(at) => {
                 originator.cancelled.remove(at);
                 Found::Cancelled
@@ -224,11 +298,16 @@ impl Connection {
     }
 
     fn response(&mut self, slot: Slot, kind: Kind, envelope: &Envelope, seen: Seen) {
-        let Some(it) = self.calls.get_mut(slot) else { return };
+        let Some(it) = self.calls.get_mut(slot) else {
+            return;
+        };
         it.answered = Some(seen.at);
         let call = &mut it.call;
         let direction = call.direction;
-        call.response = Some(Half { bytes: seen.end - seen.start, ..Half::default() });
+        call.response = Some(Half {
+            bytes: seen.end - seen.start,
+            ..Half::default()
+        });
         if seen.truncated {
             note(&mut call.loss, Loss::ResponseTruncated);
         }
@@ -239,23 +318,45 @@ impl Connection {
         responder.process = seen.process.or(responder.process);
         if kind == Kind::Error {
             call.outcome = Outcome::RpcError;
-            call.error_code = envelope.text(Field::ErrorCode).and_then(|code| code.parse().ok());
+            call.error_code = envelope
+                .text(Field::ErrorCode)
+                .and_then(|code| code.parse().ok());
         } else {
             let is_error = envelope.bytes(Field::IsError) == Some(b"true");
-            call.outcome = if is_error { Outcome::ToolError } else { Outcome::Ok };
+            call.outcome = if is_error {
+                Outcome::ToolError
+            } else {
+                Outcome::Ok
+            };
             let result_type = mcp::result_type(envelope);
-            let status = || envelope.boxed(Field::CreatedTaskStatus).or_else(|| envelope.boxed(Field::ResultStatus));
+            let status = || {
+                envelope
+                    .boxed(Field::CreatedTaskStatus)
+                    .or_else(|| envelope.boxed(Field::ResultStatus))
+            };
             match &mut call.task {
                 Some(task) => task.status = status(),
                 None => {
                     let created = envelope.boxed(Field::CreatedTaskId);
-                    let flat = || (result_type == ResultType::Task).then(|| envelope.boxed(Field::ResultTaskId)).flatten();
+                    let flat = || {
+                        (result_type == ResultType::Task)
+                            .then(|| envelope.boxed(Field::ResultTaskId))
+                            .flatten()
+                    };
                     let id = created.or_else(flat);
-                    call.task = id.map(|id| TaskState { id, status: status(), age: None });
+                    call.task = id.map(|id| TaskState {
+                        id,
+                        status: status(),
+                        age: None,
+                    });
                 }
             }
             if result_type == ResultType::InputRequired {
-                let target = call.tool.as_ref().or(call.prompt.as_ref()).or(call.resource.as_ref());
+                let target = call
+                    .tool
+                    .as_ref()
+                    .or(call.prompt.as_ref())
+                    .or(call.resource.as_ref());
                 self.unfinished.push_back(Unfinished {
                     direction,
                     sequence: call.sequence,
@@ -271,8 +372,18 @@ impl Connection {
                 {
                     self.version = Some(version);
                 }
-                name_endpoint(&mut self.server, envelope, Field::ServerName, Field::ServerVersion);
-                name_endpoint(&mut self.server, envelope, Field::MetaServerName, Field::MetaServerVersion);
+                name_endpoint(
+                    &mut self.server,
+                    envelope,
+                    Field::ServerName,
+                    Field::ServerVersion,
+                );
+                name_endpoint(
+                    &mut self.server,
+                    envelope,
+                    Field::MetaServerName,
+                    Field::MetaServerVersion,
+                );
             }
         }
         let token = it.progress_token.take();
@@ -284,19 +395,37 @@ impl Connection {
         }
     }
 
-    fn notification(&mut self, direction: Direction, envelope: &Envelope, seen: Seen, output: &mut Output) {
+    fn notification(
+        &mut self,
+        direction: Direction,
+        envelope: &Envelope,
+        seen: Seen,
+        output: &mut Output,
+    ) {
         let asked = direction.reversed();
         match envelope.bytes(Field::Method) {
             Some(b"notifications/cancelled") => {
-                let Some(id) = rpc::token(envelope, Field::RequestId) else { return };
-                let own = self.originator(direction).ids.get(id).copied().map(|slot| (direction, slot));
+                let Some(id) = rpc::token(envelope, Field::RequestId) else {
+                    return;
+                };
+                let own = self
+                    .originator(direction)
+                    .ids
+                    .get(id)
+                    .copied()
+                    .map(|slot| (direction, slot));
                 // A server ends a subscription by cancelling the client's request.
                 let found = own.or_else(|| {
                     let slot = self.originator(asked).ids.get(id).copied()?;
-                    let listens = self.calls.get(slot).is_some_and(|it| &*it.call.method.0 == "subscriptions/listen");
+                    let listens = self
+                        .calls
+                        .get(slot)
+                        .is_some_and(|it| &*it.call.method.0 == "subscriptions/listen");
                     listens.then_some((asked, slot))
                 });
-                let Some((originator, slot)) = found else { return };
+                let Some((originator, slot)) = found else {
+                    return;
+                };
                 let bound = output.limits.cancelled_ids;
                 let cancelled = &mut self.originator(originator).cancelled;
                 if cancelled.len() >= bound {
@@ -306,12 +435,16 @@ impl Connection {
                 self.end(slot, Outcome::Cancelled, seen.at, output);
             }
             Some(b"notifications/progress") => {
-                let Some(token) = rpc::token(envelope, Field::ProgressToken) else { return };
+                let Some(token) = rpc::token(envelope, Field::ProgressToken) else {
+                    return;
+                };
                 let originator = self.originator(asked);
                 let by_id = originator.ids.get(token).copied();
                 let by_token = originator.tokens.get(token).copied();
                 let same = by_id.filter(|slot| {
-                    self.calls.get(*slot).is_some_and(|it| it.progress_token.as_deref() == Some(token))
+                    self.calls
+                        .get(*slot)
+                        .is_some_and(|it| it.progress_token.as_deref() == Some(token))
                 });
                 self.count(same.or(by_token));
             }

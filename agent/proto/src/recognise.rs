@@ -69,7 +69,11 @@ pub(crate) struct Suspect {
 impl Suspect {
     /// For a stream that was given up before.
     pub(crate) fn again() -> Self {
-        Self { again: true, incomplete: true, ..Self::default() }
+        Self {
+            again: true,
+            incomplete: true,
+            ..Self::default()
+        }
     }
 
     /// Keeps a message; returns how many had to be dropped for it.
@@ -115,10 +119,15 @@ impl Suspect {
     /// Whether there is no more point in looking. `open_junk` is the length of an incomplete line
     /// that is not JSON.
     pub(crate) fn is_hopeless(&self, open_junk: u64, expected: bool, limits: &Limits) -> bool {
-        let factor = if expected || self.is_mcp { limits.expected_factor } else { 1 };
+        let factor = if expected || self.is_mcp {
+            limits.expected_factor
+        } else {
+            1
+        };
         let wide = u64::from(factor);
         self.strange_lines >= limits.strange_lines.saturating_mul(factor)
-            || self.strange_bytes.saturating_add(open_junk) >= limits.strange_bytes.saturating_mul(wide)
+            || self.strange_bytes.saturating_add(open_junk)
+                >= limits.strange_bytes.saturating_mul(wide)
             || self.unknown >= limits.unknown_messages.saturating_mul(factor)
             || self.total >= limits.unjudged_bytes.saturating_mul(wide)
     }

@@ -21,7 +21,11 @@ pub(crate) fn kind(envelope: &Envelope) -> Kind {
     }
     if envelope.has(Field::Method) {
         // MCP forbids a null id; a request that has one cannot be answered, so it is none.
-        return if id(envelope).is_some() { Kind::Request } else { Kind::Notification };
+        return if id(envelope).is_some() {
+            Kind::Request
+        } else {
+            Kind::Notification
+        };
     }
     if envelope.has(Field::Error) {
         Kind::Error

@@ -15,7 +15,10 @@ pub(crate) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(crate) fn new() -> Self {
-        Self { entries: Vec::new(), free: Vec::new() }
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -27,21 +30,35 @@ impl<T> Slab<T> {
             && let Some(entry) = self.entries.get_mut(index as usize)
         {
             entry.1 = Some(value);
-            return Slot { index, generation: entry.0 };
+            return Slot {
+                index,
+                generation: entry.0,
+            };
         }
         let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         self.entries.push((0, Some(value)));
-        Slot { index, generation: 0 }
+        Slot {
+            index,
+            generation: 0,
+        }
     }
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
         let entry = self.entries.get_mut(slot.index as usize)?;
-        if entry.0 == slot.generation { entry.1.as_mut() } else { None }
+        if entry.0 == slot.generation {
+            entry.1.as_mut()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
         let entry = self.entries.get(slot.index as usize)?;
-        if entry.0 == slot.generation { entry.1.as_ref() } else { None }
+        if entry.0 == slot.generation {
+            entry.1.as_ref()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
@@ -60,8 +77,19 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn slots(&self) -> impl Iterator<Item = (Slot, &T)> {
-        self.entries.iter().zip(0..).filter_map(|((generation, value), index)| {
-            value.as_ref().map(|value| (Slot { index, generation: *generation }, value))
-        })
+        self.entries
+            .iter()
+            .zip(0..)
+            .filter_map(|((generation, value), index)| {
+                value.as_ref().map(|value| {
+                    (
+                        Slot {
+                            index,
+                            generation: *generation,
+                        },
+                        value,
+                    )
+                })
+            })
     }
 }

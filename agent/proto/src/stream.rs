@@ -13,8 +13,8 @@ use crate::{Content, Nanos, ProcessId, Side, Transfer};
 pub(crate) struct Gap {
     pub(crate) start: u64,
     pub(crate) len: u64,
-    /// Where the syscall began, when the gap is a hole in its middle.
-    pub(crate) syscall: Option<u64>,
+    /// Where the syscall began and ended, when the gap is a hole in its middle.
+    pub(crate) syscall: Option<(u64, u64)>,
 }
 
 /// What becomes of a piece.
@@ -49,7 +49,13 @@ pub(crate) struct Parked {
 
 impl Parked {
     pub(crate) fn transfer(&self) -> Transfer<'_> {
-        Transfer { content: Content { at: self.at, bytes: &self.bytes }, ..self.meta }
+        Transfer {
+            content: Content {
+                at: self.at,
+                bytes: &self.bytes,
+            },
+            ..self.meta
+        }
     }
 }
 
@@ -134,7 +140,11 @@ impl ByteStream {
                 content: Content::default(),
                 last: t.last,
             };
-            state.parked.push_back(Parked { meta, at: t.content.at, bytes: t.content.bytes.to_vec() });
+            state.parked.push_back(Parked {
+                meta,
+                at: t.content.at,
+                bytes: t.content.bytes.to_vec(),
+            });
             return Err(());
         }
         // Two threads may have read the same count before either added to it: what begins behind
@@ -142,19 +152,30 @@ impl ByteStream {
         let base = t.offset.max(state.next);
         let end = base.saturating_add(t.len);
         state.next = end;
-        state.open = Some(Open { key: key(t), base, exited: t.exited });
+        state.open = Some(Open {
+            key: key(t),
+            base,
+            exited: t.exited,
+        });
         match t.side {
             Side::Writer => {
                 if !self.writer_seen {
                     self.writer_seen = true;
                     let last = std::mem::take(&mut self.read_last);
-                    self.alignment.first_write(t.entered, t.len, |overlap| same(&last, overlap, t.content));
+                    self.alignment
+                        .first_write(t.entered, t.len, |overlap| same(&last, overlap, t.content));
                 }
                 self.alignment.wrote(t.entered, end);
             }
             Side::Reader => self.alignment.did_read(t.exited, end),
         }
-        Ok(Some(Span { start: base, end, process: t.process, entered: t.entered, exited: t.exited }))
+        Ok(Some(Span {
+            start: base,
+            end,
+            process: t.process,
+            entered: t.entered,
+            exited: t.exited,
+        }))
     }
 
     /// The next piece that no longer has to wait.
@@ -165,12 +186,19 @@ impl ByteStream {
         }
         let index = match &state.open {
             None => 0,
-            Some(open) => match state.parked.iter().position(|parked| key(&parked.meta) == open.key) {
+            Some(open) => match state
+                .parked
+                .iter()
+                .position(|parked| key(&parked.meta) == open.key)
+            {
                 Some(index) => index,
                 None => {
                     let latest = open.exited.saturating_add(limits.piece_patience);
                     let overdue = state.parked_bytes > limits.parked_bytes
-                        || state.parked.iter().any(|parked| parked.meta.entered > latest);
+                        || state
+                            .parked
+                            .iter()
+                            .any(|parked| parked.meta.entered > latest);
                     if !overdue && !all {
                         return None;
                     }
@@ -190,20 +218,33 @@ impl ByteStream {
             Side::Writer => (self.alignment.writer_shift(), self.writer.open),
             Side::Reader => (self.alignment.reader_shift(), self.reader.open),
         };
-        let base = open.map_or(t.offset, |open| open.base).saturating_add_signed(shift);
+        let base = open
+            .map_or(t.offset, |open| open.base)
+            .saturating_add_signed(shift);
         let end = base.saturating_add(t.len);
         if t.last {
             self.side(t.side).open = None;
         }
-        let inside = t.len.saturating_sub(t.content.at).min(t.content.bytes.len() as u64);
+        let inside = t
+            .len
+            .saturating_sub(t.content.at)
+            .min(t.content.bytes.len() as u64);
         let bytes = &t.content.bytes[..usize::try_from(inside).unwrap_or(0)];
         let start = base.saturating_add(t.content.at);
-        let mut placement = Placement { position: start, known: t.content.bytes.len(), ..Placement::default() };
+        let mut placement = Placement {
+            position: start,
+            known: t.content.bytes.len(),
+            ..Placement::default()
+        };
         if !bytes.is_empty() && self.is_wanted(t.side, start) {
             self.begin(if t.side == Side::Writer { base } else { start });
             if start > self.cursor {
-                let syscall = (self.cursor >= base).then_some(base);
-                placement.before = Some(Gap { start: self.cursor, len: start - self.cursor, syscall });
+                let syscall = (self.cursor >= base).then_some((base, end));
+                placement.before = Some(Gap {
+                    start: self.cursor,
+                    len: start - self.cursor,
+                    syscall,
+                });
                 self.cursor = start;
             }
             let known = (self.cursor - start).min(inside);
@@ -238,7 +279,11 @@ impl ByteStream {
 
     fn miss_until(&mut self, end: u64) -> Option<Gap> {
         let len = end.checked_sub(self.cursor).filter(|len| *len > 0)?;
-        let gap = Gap { start: self.cursor, len, syscall: None };
+        let gap = Gap {
+            start: self.cursor,
+            len,
+            syscall: None,
+        };
         self.cursor = end;
         Some(gap)
     }
@@ -248,8 +293,14 @@ impl ByteStream {
         if !self.begun {
             return None;
         }
-        let written = self.writer.next.saturating_add_signed(self.alignment.writer_shift());
-        let read = self.reader.next.saturating_add_signed(self.alignment.reader_shift());
+        let written = self
+            .writer
+            .next
+            .saturating_add_signed(self.alignment.writer_shift());
+        let read = self
+            .reader
+            .next
+            .saturating_add_signed(self.alignment.reader_shift());
         let end = if self.writer_seen { written } else { read };
         self.miss_until(end)
     }
@@ -259,16 +310,25 @@ impl ByteStream {
         if !t.last {
             return 0;
         }
-        let Ok(span) = self.admit(&Transfer { content: Content::default(), ..*t }) else { return 0 };
+        let Ok(span) = self.admit(&Transfer {
+            content: Content::default(),
+            ..*t
+        }) else {
+            return 0;
+        };
         self.side(t.side).open = None;
         let Some(span) = span else { return 0 };
         if t.side == Side::Reader && self.writer_seen {
             return 0;
         }
-        let shift =
-            if t.side == Side::Writer { self.alignment.writer_shift() } else { self.alignment.reader_shift() };
+        let shift = if t.side == Side::Writer {
+            self.alignment.writer_shift()
+        } else {
+            self.alignment.reader_shift()
+        };
         self.begin(span.start.saturating_add_signed(shift));
-        self.miss_until(span.end.saturating_add_signed(shift)).map_or(0, |gap| gap.len)
+        self.miss_until(span.end.saturating_add_signed(shift))
+            .map_or(0, |gap| gap.len)
     }
 
     fn remember_read(&mut self, bytes: &[u8]) {
@@ -281,10 +341,15 @@ impl ByteStream {
 
 /// Whether the last `overlap` bytes read are the first written, as far as both are at hand.
 fn same(last: &[u8], overlap: u64, content: Content<'_>) -> bool {
-    let Ok(overlap) = usize::try_from(overlap) else { return false };
+    let Ok(overlap) = usize::try_from(overlap) else {
+        return false;
+    };
     let compared = last.len().min(overlap);
     let from = overlap - compared;
     content.at == 0
         && compared > 0
-        && content.bytes.get(from..overlap).is_some_and(|written| written == &last[last.len() - compared..])
+        && content
+            .bytes
+            .get(from..overlap)
+            .is_some_and(|written| written == &last[last.len() - compared..])
 }

@@ -39,7 +39,12 @@ pub(crate) struct Timeline<T> {
 
 impl<T: Copy> Timeline<T> {
     pub(crate) fn new() -> Self {
-        Self { spans: VecDeque::new(), waits: VecDeque::new(), reached: 0, seen: false }
+        Self {
+            spans: VecDeque::new(),
+            waits: VecDeque::new(),
+            reached: 0,
+            seen: false,
+        }
     }
 
     pub(crate) fn is_seen(&self) -> bool {
@@ -83,7 +88,9 @@ impl<T: Copy> Timeline<T> {
     fn at(&self, position: u64) -> Option<Span> {
         let span = match self.spans.front() {
             Some(front) if position < front.end => Some(front),
-            _ => self.spans.get(self.spans.partition_point(|span| span.end <= position)),
+            _ => self
+                .spans
+                .get(self.spans.partition_point(|span| span.end <= position)),
         };
         span.filter(|span| span.start <= position).copied()
     }
@@ -105,8 +112,13 @@ impl<T: Copy> Timeline<T> {
 
     /// Forgets what lies before `position` of the stream and is waited for by nobody.
     pub(crate) fn prune(&mut self, position: u64, shift: i64) {
-        let waited = self.waits.front().map_or(position, |wait| wait.start.min(position));
-        let Some(own) = waited.checked_add_signed(-shift) else { return };
+        let waited = self
+            .waits
+            .front()
+            .map_or(position, |wait| wait.start.min(position));
+        let Some(own) = waited.checked_add_signed(-shift) else {
+            return;
+        };
         while self.spans.front().is_some_and(|span| span.end <= own) {
             self.spans.pop_front();
         }
@@ -118,21 +130,37 @@ mod tests {
     use super::*;
 
     fn span(start: u64, end: u64, at: Nanos) -> Span {
-        Span { start, end, process: ProcessId(1), entered: at, exited: at + 1 }
+        Span {
+            start,
+            end,
+            process: ProcessId(1),
+            entered: at,
+            exited: at + 1,
+        }
     }
 
     #[test]
     fn ends_are_known_once_reached() {
         let limits = Limits::default();
         let mut side = Timeline::<u8>::new();
-        side.wait(Wait { start: 5, end: 25, what: 7 }, &limits);
+        side.wait(
+            Wait {
+                start: 5,
+                end: 25,
+                what: 7,
+            },
+            &limits,
+        );
         side.push(span(0, 10, 100), &limits);
         assert!(side.take_settled(Some(0)).is_none());
         side.push(span(10, 20, 200), &limits);
         side.push(span(20, 30, 300), &limits);
         assert!(side.take_settled(None).is_none());
         let (wait, (first, last)) = side.take_settled(Some(0)).unwrap();
-        assert_eq!((wait.what, first.unwrap().entered, last.unwrap().exited), (7, 100, 301));
+        assert_eq!(
+            (wait.what, first.unwrap().entered, last.unwrap().exited),
+            (7, 100, 301)
+        );
         side.prune(25, 0);
         assert_eq!(side.spans.len(), 1);
     }

@@ -10,16 +10,16 @@ use crate::ndjson::{Framer, Item, Junk};
 use crate::output::Output;
 use crate::pairing::Seen;
 use crate::recognise::{self, Held, Sign, Suspect};
-use crate::{Loss, connection::note};
 use crate::slab::Slot;
 use crate::stats::Stats;
 use crate::stream::{ByteStream, Gap};
 use crate::timeline::{Span, Timeline, Wait};
 use crate::users::{Ends, Users};
 use crate::{
-    Carrier, ConnectionId, Direction, Event, Fault, FaultKind, Nanos, PairId, ProcessId, Side, StreamId, Transfer,
-    Verdict,
+    Carrier, ConnectionId, Content, Direction, Event, Fault, FaultKind, Nanos, PairId, ProcessId,
+    Side, StreamId, Transfer, Verdict,
 };
+use crate::{Loss, connection::note};
 
 /// Follows every stream of a host and reports the calls on those that carry MCP.
 #[derive(Debug)]
@@ -77,8 +77,13 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 pub(crate) enum State {
     Unjudged(Box<Suspect>),
-    Watched { connection: ConnectionId, direction: Direction },
-    Ignored { again: bool },
+    Watched {
+        connection: ConnectionId,
+        direction: Direction,
+    },
+    Ignored {
+        again: bool,
+    },
 }
 
 /// What a piece of an unjudged stream calls for.
@@ -111,23 +116,48 @@ impl Stream {
     }
 
     pub(crate) fn ends(&self) -> Ends<'_> {
-        Ends { pair: self.pair, carrier: self.carrier, writers: &self.writers, readers: &self.readers }
+        Ends {
+            pair: self.pair,
+            carrier: self.carrier,
+            writers: &self.writers,
+            readers: &self.readers,
+        }
     }
 
     pub(crate) fn connection(&self) -> Option<(ConnectionId, Direction)> {
         match self.state {
-            State::Watched { connection, direction } => Some((connection, direction)),
+            State::Watched {
+                connection,
+                direction,
+            } => Some((connection, direction)),
             _ => None,
         }
     }
 
     /// A message of this stream, with what is known of its writing.
     fn seen(&self, start: u64, end: u64, truncated: bool, now: Nanos) -> Seen {
-        let written = self.written.at_position(start, self.bytes.alignment.writer_shift());
-        let read = || self.read.at_position(start, self.bytes.alignment.reader_shift());
-        let at = written.map(|span| span.entered).or_else(|| read().map(|span| span.exited)).unwrap_or(now);
-        let process = written.map(|span| span.process).or_else(|| self.writers.latest());
-        Seen { stream: self.id, start, end, truncated, at, process }
+        let written = self
+            .written
+            .at_position(start, self.bytes.alignment.writer_shift());
+        let read = || {
+            self.read
+                .at_position(start, self.bytes.alignment.reader_shift())
+        };
+        let at = written
+            .map(|span| span.entered)
+            .or_else(|| read().map(|span| span.exited))
+            .unwrap_or(now);
+        let process = written
+            .map(|span| span.process)
+            .or_else(|| self.writers.latest());
+        Seen {
+            stream: self.id,
+            start,
+            end,
+            truncated,
+            at,
+            process,
+        }
     }
 
     /// Nobody will use this stream any more, as far as can be known.
@@ -139,7 +169,9 @@ impl Stream {
 
     /// A call is emitted without what is not known of its response.
     pub(crate) fn give_up_waiting(&mut self, slot: Slot, connection: &mut Connection) {
-        let Some(it) = connection.calls.get_mut(slot) else { return };
+        let Some(it) = connection.calls.get_mut(slot) else {
+            return;
+        };
         let unseen_read = !it.response_read && !self.read.is_seen();
         let unseen_write = !it.response_written && !self.written.is_seen();
         self.one_sided |= unseen_read || unseen_write;
@@ -153,7 +185,14 @@ impl Stream {
     fn fault(&mut self, kind: FaultKind, start: u64, bytes: u64, now: Nanos, output: &mut Output) {
         let Seen { at, process, .. } = self.seen(start, start, false, now);
         let connection = self.connection().map(|(connection, _)| connection);
-        let fault = Fault { kind, at, stream: self.id, connection, process, bytes };
+        let fault = Fault {
+            kind,
+            at,
+            stream: self.id,
+            connection,
+            process,
+            bytes,
+        };
         output.fault(&mut self.reported, fault);
     }
 
@@ -164,16 +203,34 @@ impl Stream {
     }
 
     /// Takes an item of a recognised stream.
-    fn item(&mut self, item: Item, connection: &mut Connection, direction: Direction, now: Nanos, output: &mut Output) {
+    fn item(
+        &mut self,
+        item: Item,
+        connection: &mut Connection,
+        direction: Direction,
+        now: Nanos,
+        output: &mut Output,
+    ) {
         match item {
-            Item::Message { start, end, truncated, cut } => {
+            Item::Message {
+                start,
+                end,
+                truncated,
+                cut,
+            } => {
                 if cut {
                     output.stats.messages_cut += 1;
                     connection.lost_bytes();
                 }
                 output.stats.messages_truncated += u64::from(truncated);
                 let seen = self.seen(start, end, truncated, now);
-                let part = connection.message(direction, self.framer.envelope(), seen, &mut self.reported, output);
+                let part = connection.message(
+                    direction,
+                    self.framer.envelope(),
+                    seen,
+                    &mut self.reported,
+                    output,
+                );
                 self.await_instants(part, seen, now, output);
             }
             Item::Junk { start, bytes, kind } => match kind {
@@ -200,9 +257,19 @@ impl Stream {
         }
     }
 
-    fn await_instants(&mut self, part: Option<(Slot, Part)>, seen: Seen, now: Nanos, output: &Output) {
+    fn await_instants(
+        &mut self,
+        part: Option<(Slot, Part)>,
+        seen: Seen,
+        now: Nanos,
+        output: &Output,
+    ) {
         let Some(what) = part else { return };
-        let wait = Wait { start: seen.start, end: seen.end, what };
+        let wait = Wait {
+            start: seen.start,
+            end: seen.end,
+            what,
+        };
         self.written.wait(wait, &output.limits);
         self.read.wait(wait, &output.limits);
         if what.1 == Part::Response {
@@ -211,8 +278,14 @@ impl Stream {
     }
 
     /// Finds instants, emits what is complete, forgets what nobody waits for.
-    pub(crate) fn settle(&mut self, connection: &mut Connection, direction: Direction, output: &mut Output) {
-        let unaligned = self.read.is_seen() && self.bytes.alignment.confirmed_reader_shift().is_none();
+    pub(crate) fn settle(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        output: &mut Output,
+    ) {
+        let unaligned =
+            self.read.is_seen() && self.bytes.alignment.confirmed_reader_shift().is_none();
         match direction {
             Direction::ClientToServer => connection.unaligned_requests = unaligned,
             Direction::ServerToClient => connection.unaligned_responses = unaligned,
@@ -221,7 +294,10 @@ impl Stream {
         while let Some((wait, ends)) = self.written.take_settled(Some(written)) {
             connection.written(wait.what, ends);
         }
-        while let Some((wait, ends)) = self.read.take_settled(self.bytes.alignment.confirmed_reader_shift()) {
+        while let Some((wait, ends)) = self
+            .read
+            .take_settled(self.bytes.alignment.confirmed_reader_shift())
+        {
             connection.read(wait.what, ends);
         }
         while let Some((slot, _)) = self.answered.front() {
@@ -247,8 +323,16 @@ impl Stream {
     }
 
     /// Takes a piece of a recognised stream by a known process.
-    fn watched_piece(&mut self, t: &Transfer<'_>, to: &mut Connection, direction: Direction, output: &mut Output) {
-        let Ok(span) = self.bytes.admit(t) else { return };
+    fn watched_piece(
+        &mut self,
+        t: &Transfer<'_>,
+        to: &mut Connection,
+        direction: Direction,
+        output: &mut Output,
+    ) {
+        let Ok(span) = self.bytes.admit(t) else {
+            return;
+        };
         if let Some(span) = span {
             self.moved(t.side, span, &output.limits);
         }
@@ -285,7 +369,9 @@ impl Stream {
     ) {
         let mut at = 0;
         while at < bytes.len() {
-            let (taken, item) = self.framer.push(position + at as u64, &bytes[at..], &output.limits);
+            let (taken, item) =
+                self.framer
+                    .push(position + at as u64, &bytes[at..], &output.limits);
             at += taken;
             if let Some(item) = item {
                 self.item(item, to, direction, now, output);
@@ -293,8 +379,15 @@ impl Stream {
         }
     }
 
-    fn watched_gap(&mut self, gap: Gap, to: &mut Connection, direction: Direction, now: Nanos, output: &mut Output) {
-        output.stats.bytes_missing += gap.len;
+    fn watched_gap(
+        &mut self,
+        gap: Gap,
+        to: &mut Connection,
+        direction: Direction,
+        now: Nanos,
+        output: &mut Output,
+    ) {
+        output.stats.bytes_missing = output.stats.bytes_missing.saturating_add(gap.len);
         if let Some(item) = self.framer.gap(gap.start, gap.syscall, &output.limits) {
             self.item(item, to, direction, now, output);
         }
@@ -319,7 +412,8 @@ impl Stream {
         {
             keep = keep.min(held.seen.start);
         }
-        self.written.prune(keep, self.bytes.alignment.writer_shift());
+        self.written
+            .prune(keep, self.bytes.alignment.writer_shift());
         self.read.prune(keep, self.bytes.alignment.reader_shift());
     }
 
@@ -327,9 +421,13 @@ impl Stream {
     pub(crate) fn deadline(&self, connection: &Connection, limits: &Limits) -> Option<Nanos> {
         let (slot, since) = self.answered.front()?;
         let it = connection.calls.get(*slot)?;
-        let watched =
-            (!it.response_read && self.read.is_seen()) || (!it.response_written && self.written.is_seen());
-        let wait = if watched { limits.seen_side_wait } else { limits.unseen_side_wait };
+        let watched = (!it.response_read && self.read.is_seen())
+            || (!it.response_written && self.written.is_seen());
+        let wait = if watched {
+            limits.seen_side_wait
+        } else {
+            limits.unseen_side_wait
+        };
         Some(since.saturating_add(wait))
     }
 }
@@ -360,17 +458,37 @@ impl Tracker {
     /// Counters, as of now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let pending = self.streams.values().map(|stream| stream.framer.pending()).sum();
+        let pending = self
+            .streams
+            .values()
+            .map(|stream| stream.framer.pending())
+            .sum();
         let stats = self.output.stats;
         let bytes = stats.bytes_parsed + stats.bytes_skipped + stats.bytes_missing + pending;
-        Stats { bytes, bytes_pending: pending, ..stats }
+        Stats {
+            bytes,
+            bytes_pending: pending,
+            ..stats
+        }
     }
 
     /// Takes one data syscall, or one piece of it.
     pub fn transfer(&mut self, t: &Transfer<'_>) {
         self.latest = self.latest.max(t.exited);
-        self.piece(t);
-        self.unpark(t);
+        let Limits { stream_bytes, .. } = self.output.limits;
+        let (offset, len) = (t.offset.min(stream_bytes), t.len.min(stream_bytes));
+        let content = Content {
+            at: t.content.at.min(len),
+            ..t.content
+        };
+        let t = Transfer {
+            offset,
+            len,
+            content,
+            ..*t
+        };
+        self.piece(&t);
+        self.unpark(&t);
     }
 
     fn unpark(&mut self, t: &Transfer<'_>) {
@@ -384,21 +502,27 @@ impl Tracker {
     pub(crate) fn piece(&mut self, t: &Transfer<'_>) {
         // Nearly all pieces are of known users of recognised streams.
         if let Some(stream) = self.streams.get_mut(&t.stream)
-            && let State::Watched { connection, direction } = stream.state
+            && let State::Watched {
+                connection,
+                direction,
+            } = stream.state
             && stream.user(t) == Some(t.process)
             && t.len > 0
             && let Some(connection) = self.connections.get_mut(&connection)
         {
             stream.watched_piece(t, connection, direction, &mut self.output);
             if let Some(deadline) = stream.arm(connection, &self.output.limits) {
-                self.timers.push(Reverse((deadline, Timer::Instants(t.stream))));
+                self.timers
+                    .push(Reverse((deadline, Timer::Instants(t.stream))));
             }
             return;
         }
         if !self.streams.contains_key(&t.stream) {
             self.open(t);
         }
-        let Some(stream) = self.streams.get_mut(&t.stream) else { return };
+        let Some(stream) = self.streams.get_mut(&t.stream) else {
+            return;
+        };
         let output = &mut self.output;
         let users = match t.side {
             Side::Writer => &mut stream.writers,
@@ -409,13 +533,15 @@ impl Tracker {
             stream.one_sided = false;
         }
         if matches!(stream.state, State::Ignored { .. }) {
-            output.stats.bytes_skipped += stream.bytes.pass(t);
+            output.stats.bytes_skipped = output
+                .stats
+                .bytes_skipped
+                .saturating_add(stream.bytes.pass(t));
         } else if t.side == Side::Reader && t.len == 0 {
             self.end_of_stream(t.stream, t.exited);
         } else {
-            let span = match stream.bytes.admit(t) {
-                Ok(span) => span,
-                Err(()) => return,
+            let Ok(span) = stream.bytes.admit(t) else {
+                return;
             };
             if let Some(span) = span {
                 stream.moved(t.side, span, &output.limits);
@@ -449,21 +575,32 @@ impl Tracker {
     /// Gives bytes that are in place to the framer.
     fn feed(&mut self, id: StreamId, mut position: u64, mut bytes: &[u8], now: Nanos) {
         while !bytes.is_empty() {
-            let Some(stream) = self.streams.get_mut(&id) else { return };
+            let Some(stream) = self.streams.get_mut(&id) else {
+                return;
+            };
             let output = &mut self.output;
             let (taken, action) = match &mut stream.state {
-                State::Watched { connection, direction } => {
+                State::Watched {
+                    connection,
+                    direction,
+                } => {
                     let direction = *direction;
-                    let Some(connection) = self.connections.get_mut(connection) else { return };
+                    let Some(connection) = self.connections.get_mut(connection) else {
+                        return;
+                    };
                     stream.watched_bytes(position, bytes, connection, direction, now, output);
                     (bytes.len(), None)
                 }
                 State::Unjudged(suspect) => {
                     let (taken, item) = stream.framer.push(position, bytes, &output.limits);
                     suspect.captured(taken as u64);
-                    let binary = stream.framer.in_junk() && memchr::memchr(0, &bytes[..taken.min(64)]).is_some();
+                    let binary = stream.framer.in_junk()
+                        && memchr::memchr(0, &bytes[..taken.min(64)]).is_some();
                     let action = if binary { Some(Action::Ignore) } else { None };
-                    (taken, action.or_else(|| item.and_then(|item| stream.judge(item, now, output))))
+                    (
+                        taken,
+                        action.or_else(|| item.and_then(|item| stream.judge(item, now, output))),
+                    )
                 }
                 State::Ignored { .. } => {
                     output.stats.bytes_skipped += bytes.len() as u64;
@@ -481,12 +618,19 @@ impl Tracker {
 
     /// Takes an item that came without bytes: from the end of a stream.
     pub(crate) fn take(&mut self, id: StreamId, item: Item, now: Nanos) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         let output = &mut self.output;
         let action = match &mut stream.state {
-            State::Watched { connection, direction } => {
+            State::Watched {
+                connection,
+                direction,
+            } => {
                 let direction = *direction;
-                let Some(connection) = self.connections.get_mut(connection) else { return };
+                let Some(connection) = self.connections.get_mut(connection) else {
+                    return;
+                };
                 stream.item(item, connection, direction, now, output);
                 None
             }
@@ -499,23 +643,30 @@ impl Tracker {
     }
 
     pub(crate) fn gap(&mut self, id: StreamId, gap: Gap, now: Nanos) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         let output = &mut self.output;
         let action = match &mut stream.state {
-            State::Watched { connection, direction } => {
+            State::Watched {
+                connection,
+                direction,
+            } => {
                 let direction = *direction;
-                let Some(connection) = self.connections.get_mut(connection) else { return };
+                let Some(connection) = self.connections.get_mut(connection) else {
+                    return;
+                };
                 stream.watched_gap(gap, connection, direction, now, output);
                 None
             }
             State::Unjudged(suspect) => {
                 suspect.incomplete = true;
-                output.stats.bytes_missing += gap.len;
+                output.stats.bytes_missing = output.stats.bytes_missing.saturating_add(gap.len);
                 let item = stream.framer.gap(gap.start, gap.syscall, &output.limits);
                 item.and_then(|item| stream.judge(item, now, output))
             }
             State::Ignored { .. } => {
-                output.stats.bytes_missing += gap.len;
+                output.stats.bytes_missing = output.stats.bytes_missing.saturating_add(gap.len);
                 None
             }
         };
@@ -526,8 +677,14 @@ impl Tracker {
     }
 
     fn after_piece(&mut self, t: &Transfer<'_>, starved: bool) {
-        let Some(stream) = self.streams.get_mut(&t.stream) else { return };
-        let open_junk = if stream.framer.in_junk() { stream.framer.pending() } else { 0 };
+        let Some(stream) = self.streams.get_mut(&t.stream) else {
+            return;
+        };
+        let open_junk = if stream.framer.in_junk() {
+            stream.framer.pending()
+        } else {
+            0
+        };
         // The reader's records come without content as soon as a writer is known.
         let starved = starved && (t.side == Side::Writer || !stream.written.is_seen());
         let limits = &self.output.limits;
@@ -551,11 +708,17 @@ impl Tracker {
             }
         }
         self.settle(t.stream);
+        // Only now: what is in place is in the framer as well.
+        if let Some(stream) = self.streams.get_mut(&t.stream) {
+            stream.prune();
+        }
     }
 
     /// Finds instants for the calls of a stream and sets its timer.
     pub(crate) fn settle(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         if let Some((connection, direction)) = stream.connection()
             && let Some(connection) = self.connections.get_mut(&connection)
         {
@@ -564,15 +727,26 @@ impl Tracker {
                 self.timers.push(Reverse((deadline, Timer::Instants(id))));
             }
         }
-        stream.prune();
     }
 
     pub(crate) fn replay(&mut self, id: StreamId, held: VecDeque<Held>) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        let Some((connection, direction)) = stream.connection() else { return };
-        let Some(connection) = self.connections.get_mut(&connection) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let Some((connection, direction)) = stream.connection() else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&connection) else {
+            return;
+        };
         for Held { envelope, seen } in held {
-            let part = connection.message(direction, &envelope, seen, &mut stream.reported, &mut self.output);
+            let part = connection.message(
+                direction,
+                &envelope,
+                seen,
+                &mut stream.reported,
+                &mut self.output,
+            );
             stream.await_instants(part, seen, self.latest, &self.output);
         }
     }
@@ -582,11 +756,18 @@ impl Stream {
     /// Takes an item of a stream that is not recognised yet.
     fn judge(&mut self, item: Item, now: Nanos, output: &mut Output) -> Option<Action> {
         match item {
-            Item::Message { start, end, truncated, .. } => {
+            Item::Message {
+                start,
+                end,
+                truncated,
+                ..
+            } => {
                 let seen = self.seen(start, end, truncated, now);
                 let sign = recognise::sign(self.framer.envelope());
                 let framed = self.framer.is_framed();
-                let State::Unjudged(suspect) = &mut self.state else { return None };
+                let State::Unjudged(suspect) = &mut self.state else {
+                    return None;
+                };
                 if sign == Sign::Other {
                     suspect.strange(end - start, None);
                     return None;
@@ -596,14 +777,17 @@ impl Stream {
                     return Some(Action::Ignore);
                 }
                 let envelope = Box::new(self.framer.envelope().clone());
-                output.stats.held_dropped += suspect.hold(Held { envelope, seen }, sign, &output.limits);
+                output.stats.held_dropped +=
+                    suspect.hold(Held { envelope, seen }, sign, &output.limits);
                 Some(match sign {
                     Sign::Proof(direction) => Action::Join(direction),
                     _ => Action::Held,
                 })
             }
             Item::Junk { bytes, kind, .. } => {
-                let State::Unjudged(suspect) = &mut self.state else { return None };
+                let State::Unjudged(suspect) = &mut self.state else {
+                    return None;
+                };
                 suspect.strange(bytes, Some(kind));
                 None
             }

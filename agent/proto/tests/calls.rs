@@ -3,7 +3,9 @@
 mod common;
 
 use common::{CLIENT, Host, SERVER, STDIN, STDOUT, call, result};
-use mcp_proto::{Direction, FaultKind, Limits, Loss, Outcome, ProcessId, ResultType, Side, StreamId, Verdict};
+use mcp_proto::{
+    Direction, FaultKind, Limits, Loss, Outcome, ProcessId, ResultType, Side, StreamId, Verdict,
+};
 
 const MS: u64 = 1_000_000;
 
@@ -15,14 +17,26 @@ fn a_session_gives_calls_with_names_versions_and_instants() {
     host.answer(&result(1, "hi"));
     assert_eq!(host.calls.len(), 2);
     let first = &host.calls[0];
-    assert_eq!((&*first.method.0, first.outcome), ("initialize", Outcome::Ok));
+    assert_eq!(
+        (&*first.method.0, first.outcome),
+        ("initialize", Outcome::Ok)
+    );
     assert_eq!(first.protocol_version.as_deref(), Some("2025-06-18"));
     let it = &host.calls[1];
     assert_eq!(it.tool.as_deref(), Some("echo"));
     assert_eq!(it.protocol_version.as_deref(), Some("2025-06-18"));
-    assert_eq!((it.client.name.as_deref(), it.client.version.as_deref()), (Some("c"), Some("1")));
-    assert_eq!((it.server.name.as_deref(), it.server.version.as_deref()), (Some("s"), Some("2")));
-    assert_eq!((it.client.process, it.server.process), (Some(CLIENT), Some(SERVER)));
+    assert_eq!(
+        (it.client.name.as_deref(), it.client.version.as_deref()),
+        (Some("c"), Some("1"))
+    );
+    assert_eq!(
+        (it.server.name.as_deref(), it.server.version.as_deref()),
+        (Some("s"), Some("2"))
+    );
+    assert_eq!(
+        (it.client.process, it.server.process),
+        (Some(CLIENT), Some(SERVER))
+    );
     assert_eq!(it.result_type, Some(ResultType::Complete));
     assert_eq!(it.streams, [Some(STDIN), Some(STDOUT)]);
     assert_eq!(&*it.request_id.0, "1");
@@ -31,16 +45,28 @@ fn a_session_gives_calls_with_names_versions_and_instants() {
     // 5 syscalls of 20 ns each came before.
     assert_eq!(request.first_written, Some(1_120));
     assert_eq!(request.last_written, Some(1_130));
-    assert_eq!((request.first_read, request.last_read), (Some(1_150), Some(1_150)));
-    assert_eq!((response.first_written, response.last_written), (Some(1_160), Some(1_170)));
-    assert_eq!((response.first_read, response.last_read), (Some(1_190), Some(1_190)));
+    assert_eq!(
+        (request.first_read, request.last_read),
+        (Some(1_150), Some(1_150))
+    );
+    assert_eq!(
+        (response.first_written, response.last_written),
+        (Some(1_160), Some(1_170))
+    );
+    assert_eq!(
+        (response.first_read, response.last_read),
+        (Some(1_190), Some(1_190))
+    );
     assert_eq!(it.ended, 1_190);
     assert!(it.loss.is_empty());
     assert!(host.faults.is_empty(), "{:?}", host.faults);
     assert_eq!(host.verdicts[&STDIN], Verdict::Watch);
     assert_eq!(host.verdicts[&STDOUT], Verdict::Watch);
     let stats = host.finish();
-    assert_eq!(stats.bytes_skipped + stats.bytes_missing + stats.bytes_pending, 0);
+    assert_eq!(
+        stats.bytes_skipped + stats.bytes_missing + stats.bytes_pending,
+        0
+    );
     assert_eq!(host.calls.len(), 2);
 }
 
@@ -52,12 +78,19 @@ fn ids_of_the_two_directions_do_not_meet() {
     host.answer(r#"{"jsonrpc":"2.0","id":0,"method":"sampling/createMessage","params":{}}"#);
     host.answer(&result(0, "x"));
     host.ask(r#"{"jsonrpc":"2.0","id":0,"result":{}}"#);
-    let got: Vec<_> = host.calls[1..].iter().map(|it| (&*it.method.0, it.direction, it.outcome)).collect();
+    let got: Vec<_> = host.calls[1..]
+        .iter()
+        .map(|it| (&*it.method.0, it.direction, it.outcome))
+        .collect();
     assert_eq!(
         got,
         [
             ("tools/call", Direction::ClientToServer, Outcome::Ok),
-            ("sampling/createMessage", Direction::ServerToClient, Outcome::Ok),
+            (
+                "sampling/createMessage",
+                Direction::ServerToClient,
+                Outcome::Ok
+            ),
         ]
     );
 }
@@ -76,7 +109,10 @@ fn outcomes() {
     host.answer(&result(3, "late"));
     host.answer(&result(3, "later"));
     host.finish();
-    let got: Vec<_> = host.calls[1..].iter().map(|it| (it.tool.as_deref().unwrap(), it.outcome)).collect();
+    let got: Vec<_> = host.calls[1..]
+        .iter()
+        .map(|it| (it.tool.as_deref().unwrap(), it.outcome))
+        .collect();
     assert_eq!(
         got,
         [
@@ -89,7 +125,10 @@ fn outcomes() {
     assert_eq!(host.calls[1].notifications, 1);
     assert_eq!(host.calls[2].error_code, Some(-32602));
     let kinds: Vec<_> = host.faults.iter().map(|fault| fault.kind).collect();
-    assert_eq!(kinds, [FaultKind::ResponseAfterCancel, FaultKind::UnknownResponseId]);
+    assert_eq!(
+        kinds,
+        [FaultKind::ResponseAfterCancel, FaultKind::UnknownResponseId]
+    );
 }
 
 #[test]
@@ -100,7 +139,10 @@ fn numbers_echoed_as_strings_are_tolerated_only_when_nothing_else_fits() {
     host.ask(r#"{"jsonrpc":"2.0","id":"7","method":"tools/call","params":{"name":"string"}}"#);
     host.answer(r#"{"jsonrpc":"2.0","id":"7","result":{}}"#);
     host.answer(r#"{"jsonrpc":"2.0","id":"7","result":{}}"#);
-    let got: Vec<_> = host.calls[1..].iter().map(|it| it.tool.as_deref().unwrap()).collect();
+    let got: Vec<_> = host.calls[1..]
+        .iter()
+        .map(|it| it.tool.as_deref().unwrap())
+        .collect();
     assert_eq!(got, ["string", "number"]);
 }
 
@@ -129,8 +171,14 @@ fn ends() {
     host.exit(SERVER);
     assert_eq!(host.calls.len(), 2);
     host.sleep(500 * MS);
-    let got: Vec<_> = host.calls[1..].iter().map(|it| (it.tool.as_deref().unwrap(), it.outcome)).collect();
-    assert_eq!(got, [("answered", Outcome::Ok), ("abandoned", Outcome::Abandoned)]);
+    let got: Vec<_> = host.calls[1..]
+        .iter()
+        .map(|it| (it.tool.as_deref().unwrap(), it.outcome))
+        .collect();
+    assert_eq!(
+        got,
+        [("answered", Outcome::Ok), ("abandoned", Outcome::Abandoned)]
+    );
     // The client closes because it exits.
     let mut host = Host::new();
     host.handshake();
@@ -178,13 +226,32 @@ fn the_readers_record_may_come_first_with_the_bytes() {
     let mut host = Host::new();
     let line = format!("{}\n", call(1, "a"));
     let len = line.len() as u64;
-    host.syscall_at(STDIN, Side::Reader, SERVER, len, &[(0, line.as_bytes())], 500, 1_015);
-    host.syscall_at(STDIN, Side::Writer, CLIENT, len, &[(0, line.as_bytes())], 1_000, 1_020);
+    host.syscall_at(
+        STDIN,
+        Side::Reader,
+        SERVER,
+        len,
+        &[(0, line.as_bytes())],
+        500,
+        1_015,
+    );
+    host.syscall_at(
+        STDIN,
+        Side::Writer,
+        CLIENT,
+        len,
+        &[(0, line.as_bytes())],
+        1_000,
+        1_020,
+    );
     host.now = 1_100;
     host.answer(&result(1, "x"));
     assert_eq!(host.calls.len(), 1);
     let request = host.calls[0].request;
-    assert_eq!((request.first_written, request.last_read), (Some(1_000), Some(1_015)));
+    assert_eq!(
+        (request.first_written, request.last_read),
+        (Some(1_000), Some(1_015))
+    );
     let stats = host.finish();
     assert_eq!((stats.bytes_duplicate, stats.requests), (len, 1));
 }
@@ -203,10 +270,17 @@ fn attached_in_mid_life() {
     host.ask(&call(9, "b"));
     host.answer(&result(9, "x"));
     assert!(host.faults.is_empty(), "{:?}", host.faults);
-    let got: Vec<_> = host.calls.iter().map(|it| it.tool.as_deref().unwrap()).collect();
+    let got: Vec<_> = host
+        .calls
+        .iter()
+        .map(|it| it.tool.as_deref().unwrap())
+        .collect();
     assert_eq!(got, ["a", "b"]);
     assert!(host.calls[1].loss.is_empty());
-    assert_eq!(host.calls[1].request.last_read.unwrap() - host.calls[1].request.first_written.unwrap(), 30);
+    assert_eq!(
+        host.calls[1].request.last_read.unwrap() - host.calls[1].request.first_written.unwrap(),
+        30
+    );
 }
 
 #[test]
@@ -224,14 +298,23 @@ fn head_and_tail_of_a_big_message() {
         Side::Writer,
         SERVER,
         bytes.len() as u64,
-        &[(0, &bytes[..65536]), (65536, &bytes[65536..131072]), (tail as u64, &bytes[tail..])],
+        &[
+            (0, &bytes[..65536]),
+            (65536, &bytes[65536..131072]),
+            (tail as u64, &bytes[tail..]),
+        ],
     );
     host.read(STDOUT, CLIENT, bytes.len() as u64);
     let it = &host.calls[1];
-    assert_eq!((it.outcome, it.tool.as_deref()), (Outcome::ToolError, Some("big")));
+    assert_eq!(
+        (it.outcome, it.tool.as_deref()),
+        (Outcome::ToolError, Some("big"))
+    );
     assert_eq!(it.loss, [Loss::ResponseTruncated]);
     assert_eq!(it.response.unwrap().bytes, line.len() as u64 - 1);
-    let line = format!(r#"{{"jsonrpc":"2.0","id":2,"result":{{"content":[{{"text":"{text}"}}],"isError":false}}}}"#) + "\n";
+    let line = format!(
+        r#"{{"jsonrpc":"2.0","id":2,"result":{{"content":[{{"text":"{text}"}}],"isError":false}}}}"#
+    ) + "\n";
     let bytes = line.as_bytes();
     let tail = bytes.len() - 4096;
     host.syscall(
@@ -242,7 +325,10 @@ fn head_and_tail_of_a_big_message() {
         &[(0, &bytes[..65536]), (tail as u64, &bytes[tail..])],
     );
     host.read(STDOUT, CLIENT, bytes.len() as u64);
-    assert_eq!((host.calls[2].outcome, host.calls[2].tool.as_deref()), (Outcome::Ok, Some("python")));
+    assert_eq!(
+        (host.calls[2].outcome, host.calls[2].tool.as_deref()),
+        (Outcome::Ok, Some("python"))
+    );
     assert_eq!(host.calls[2].loss, [Loss::ResponseTruncated]);
 }
 
@@ -254,7 +340,11 @@ fn pollution_is_reported_once_a_line() {
     host.ask(&call(1, "t"));
     host.answer("debug: called");
     host.answer(&result(1, "x"));
-    let kinds: Vec<_> = host.faults.iter().map(|fault| (fault.kind, fault.bytes)).collect();
+    let kinds: Vec<_> = host
+        .faults
+        .iter()
+        .map(|fault| (fault.kind, fault.bytes))
+        .collect();
     assert_eq!(kinds, [(FaultKind::StdoutPollution, 13)]);
     assert_eq!(host.calls.len(), 2);
 }
@@ -270,7 +360,11 @@ fn what_is_not_mcp_is_ignored() {
     for (stream, bytes) in streams {
         let mut host = Host::new();
         host.write(StreamId(stream), ProcessId(5), bytes);
-        assert_eq!(host.verdicts.get(&StreamId(stream)), Some(&Verdict::Ignore), "{stream}");
+        assert_eq!(
+            host.verdicts.get(&StreamId(stream)),
+            Some(&Verdict::Ignore),
+            "{stream}"
+        );
         host.write(StreamId(stream), ProcessId(5), bytes);
         let stats = host.finish();
         assert_eq!(stats.bytes, 2 * bytes.len() as u64);
@@ -306,14 +400,31 @@ fn a_proxy_is_a_server_and_a_client() {
         host.read(up_out, proxy, line.len() as u64);
         host.answer(&result(id, "x"));
     }
-    let got: Vec<_> = host.calls.iter().map(|it| (it.tool.as_deref().unwrap(), it.server.process.unwrap().0)).collect();
-    assert_eq!(got, [("inner1", 300), ("outer1", 200), ("inner2", 300), ("outer2", 200), ("inner3", 300), ("outer3", 200)]);
+    let got: Vec<_> = host
+        .calls
+        .iter()
+        .map(|it| (it.tool.as_deref().unwrap(), it.server.process.unwrap().0))
+        .collect();
+    assert_eq!(
+        got,
+        [
+            ("inner1", 300),
+            ("outer1", 200),
+            ("inner2", 300),
+            ("outer2", 200),
+            ("inner3", 300),
+            ("outer3", 200)
+        ]
+    );
     assert_ne!(host.calls[0].connection, host.calls[1].connection);
 }
 
 #[test]
 fn state_is_bounded() {
-    let mut host = Host::with(Limits { calls_in_flight: 10, ..Limits::default() });
+    let mut host = Host::with(Limits {
+        calls_in_flight: 10,
+        ..Limits::default()
+    });
     host.handshake();
     for id in 1..=30 {
         host.ask(&call(id, &format!("t{id}")));

@@ -6,6 +6,7 @@ mod descriptors;
 mod facts;
 mod processes;
 mod redact;
+mod threads;
 
 pub use clock::{ClockOffset, monotonic};
 pub use container::container_id;
@@ -13,3 +14,4 @@ pub use descriptors::{descendants, open_inodes, own_inodes, peers};
 pub use facts::{FactsSource, ProcFs, ProcessFacts, RecordedFacts};
 pub use processes::{KEEP_EXITED, MAX_EXITED, MAX_LIVE, Processes};
 pub use redact::{MAX_ARG_BYTES, MAX_ARGS, redact_args};
+pub use threads::{all_pids, in_data_syscall};

@@ -14,8 +14,8 @@ use super::child::HeldChild;
 use super::usage::Usage;
 use super::{Aim, ObserveError, Observer, ObserverError, Options, Report, Target};
 use crate::calls::Pipeline;
-use crate::host::{ProcFs, monotonic};
-use crate::sensor::{BUDGET_BYTES, Sensor, SensorError, Settings};
+use crate::host::{self, ProcFs, monotonic};
+use crate::sensor::{BUDGET_BYTES, Scope, Sensor, SensorError, Settings};
 use crate::sink::Losses;
 
 /// Pause between two looks at the ring while records come. The kernel wakes the agent earlier when
@@ -53,6 +53,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         tier: options.tier,
         ring_bytes: options.ring_bytes,
         budget_bytes: BUDGET_BYTES,
+        blocked_threads,
     })?;
     let wake = sensor
         .wake()
@@ -95,6 +96,15 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
     flow.pipeline.finish(monotonic());
     flow.deliver(observer);
     finish(flow, &sensor, command)
+}
+
+/// Threads in scope that are in a data syscall now.
+fn blocked_threads(scope: &Scope) -> Vec<(u32, u32)> {
+    let pids = match scope {
+        Scope::Host => host::all_pids(),
+        Scope::Processes(processes) => processes.iter().map(|&(pid, _)| pid).collect(),
+    };
+    pids.into_iter().flat_map(|pid| host::in_data_syscall(pid).into_iter().map(move |tid| (pid, tid))).collect()
 }
 
 fn name_of(command: &[std::ffi::OsString]) -> String {

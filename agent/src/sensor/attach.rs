@@ -1,6 +1,7 @@
 //! Loading and attaching: offsets first, then the programs of one tier.
 
-use agent_abi::{FIELDS, Membership, global};
+use agent_abi::{ENTRY_SLOTS, Entry, FIELDS, Membership, global};
+use aya::maps::{Array, Map, MapData};
 use aya::programs::{FEntry, FExit, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -41,20 +42,34 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Bytes captured of one syscall on a watched stream.
     pub budget_bytes: u32,
+    /// Threads in scope (tgid, tid) that are in a data syscall right now: asked once the ways in
+    /// are watched, so that a message that they wait for is not missed.
+    pub blocked_threads: fn(&Scope) -> Vec<(u32, u32)>,
 }
 
 pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
     let mut ebpf = load(settings)?;
-    // Reading the log map first: aya refuses to load programs whose log map is gone.
+    // Taken first: aya refuses to load programs whose log map is gone.
     let diagnostics = EbpfLogger::init(&mut ebpf).ok();
-    let (tier, mut hooks) = attach_data(&mut ebpf, settings.tier)?;
-    hooks.extend(attach_all(&mut ebpf, 0, None)?);
-    let mut sensor = assemble(ebpf, diagnostics, tier, hooks)?;
+    let mut sensor = assemble(&mut ebpf, diagnostics)?;
     if let Scope::Processes(processes) = &settings.scope {
         for &(tgid, membership) in processes {
             sensor.admit(tgid, membership)?;
         }
     }
+    let mut entries = take_map::<Array<MapData, Entry>>(&mut ebpf, "ENTRIES")?;
+    let mut prime = || {
+        for (tgid, tid) in (settings.blocked_threads)(&settings.scope) {
+            let entry = Entry { pid_tgid: u64::from(tgid) << 32 | u64::from(tid), at: 0 };
+            // A slot that another thread has taken meanwhile costs the tail of one syscall.
+            if let Err(error) = entries.set(tid & (ENTRY_SLOTS - 1), entry, 0) {
+                log::debug!("thread {tid} stays unseen until its syscall returns: {error}");
+            }
+        }
+    };
+    (sensor.tier, sensor.hooks) = attach_data(&mut ebpf, settings.tier, &mut prime)?;
+    sensor.hooks.extend(attach_all(&mut ebpf, 0, None, &mut || {})?);
+    sensor.ebpf = Some(ebpf);
     release_heap();
     Ok(sensor)
 }
@@ -93,10 +108,14 @@ pub(super) fn load(settings: &Settings) -> Result<Ebpf, SensorError> {
 }
 
 /// Attaches the data hooks of the tier that was asked for, or of the first that works.
-fn attach_data(ebpf: &mut Ebpf, wanted: Option<Tier>) -> Result<(Tier, Vec<HookStatus>), SensorError> {
+fn attach_data(
+    ebpf: &mut Ebpf,
+    wanted: Option<Tier>,
+    prime: &mut dyn FnMut(),
+) -> Result<(Tier, Vec<HookStatus>), SensorError> {
     let mut hooks = Vec::new();
     if wanted != Some(Tier::RawTracepoints) {
-        match attach_tier_1(ebpf) {
+        match attach_tier_1(ebpf, prime) {
             Ok(attached) => return Ok((Tier::Trampolines, attached)),
             Err(error) if wanted == Some(Tier::Trampolines) => return Err(error),
             Err(error) => {
@@ -111,37 +130,53 @@ fn attach_data(ebpf: &mut Ebpf, wanted: Option<Tier>) -> Result<(Tier, Vec<HookS
             }
         }
     }
-    hooks.extend(attach_all(ebpf, 2, None)?);
+    hooks.extend(attach_all(ebpf, 2, None, prime)?);
     Ok((Tier::RawTracepoints, hooks))
 }
 
-fn attach_tier_1(ebpf: &mut Ebpf) -> Result<Vec<HookStatus>, SensorError> {
+fn attach_tier_1(ebpf: &mut Ebpf, prime: &mut dyn FnMut()) -> Result<Vec<HookStatus>, SensorError> {
     let btf = Btf::from_sys_fs()
         .map_err(|error| SensorError::Hook { hook: "fentry".to_owned(), reason: in_full(&error) })?;
-    attach_all(ebpf, 1, Some(&btf))
+    attach_all(ebpf, 1, Some(&btf), prime)
 }
 
-/// Attaches every hook of `tier`. One that fails is left out, unless it is vital.
-fn attach_all(ebpf: &mut Ebpf, tier: u8, btf: Option<&Btf>) -> Result<Vec<HookStatus>, SensorError> {
-    // Vital ones first: when they are refused, the others need not be tried.
-    let mut hooks: Vec<&Hook> = HOOKS.iter().filter(|hook| hook.tier == tier).collect();
-    hooks.sort_by_key(|hook| !hook.vital);
-    let mut states = Vec::with_capacity(hooks.len());
-    for hook in hooks {
-        let failure = attach(ebpf, hook, btf).err();
-        if let Some(failure) = &failure
-            && hook.vital
-        {
-            let privilege = matches!(failure.os, Some(libc::EPERM | libc::EACCES)) && !has_privilege();
-            return Err(if privilege {
-                SensorError::Privilege { what: hook.name() }
-            } else {
-                SensorError::Hook { hook: hook.name(), reason: failure.reason.clone() }
-            });
+/// Attaches every hook of `tier`: the ways in, then what `between` does, then the ways out. One that
+/// fails is left out, unless it is vital.
+fn attach_all(
+    ebpf: &mut Ebpf,
+    tier: u8,
+    btf: Option<&Btf>,
+    between: &mut dyn FnMut(),
+) -> Result<Vec<HookStatus>, SensorError> {
+    let of_tier = || HOOKS.iter().filter(|hook| hook.tier == tier);
+    let mut states = Vec::new();
+    for way_in in [true, false] {
+        // Vital ones first: when they are refused, the others need not be tried.
+        let mut hooks: Vec<&Hook> = of_tier().filter(|hook| hook.is_way_in() == way_in).collect();
+        hooks.sort_by_key(|hook| !hook.vital);
+        for hook in hooks {
+            states.push(attach_one(ebpf, hook, btf)?);
         }
-        states.push(status(hook, failure.map(|failure| failure.reason)));
+        if way_in {
+            between();
+        }
     }
     Ok(states)
+}
+
+/// Attaches `hook`. A failure is an error when the hook is vital.
+fn attach_one(ebpf: &mut Ebpf, hook: &Hook, btf: Option<&Btf>) -> Result<HookStatus, SensorError> {
+    match attach(ebpf, hook, btf) {
+        Err(refusal) if hook.vital => {
+            let privilege = matches!(refusal.os, Some(libc::EPERM | libc::EACCES)) && !has_privilege();
+            Err(if privilege {
+                SensorError::Privilege { what: hook.name() }
+            } else {
+                SensorError::Hook { hook: hook.name(), reason: refusal.reason }
+            })
+        }
+        result => Ok(status(hook, result.err().map(|refusal| refusal.reason))),
+    }
 }
 
 pub(super) fn status(hook: &Hook, failure: Option<String>) -> HookStatus {
@@ -189,29 +224,21 @@ pub(super) fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: Option<&Btf>) -> Result<
     Ok(())
 }
 
-fn assemble(
-    mut ebpf: Ebpf,
-    diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
-    tier: Tier,
-    hooks: Vec<HookStatus>,
-) -> Result<Sensor, SensorError> {
-    macro_rules! map {
-        ($name:literal) => {
-            ebpf.take_map($name)
-                .and_then(|map| map.try_into().ok())
-                .ok_or(SensorError::Map { map: $name })?
-        };
-    }
+fn assemble(ebpf: &mut Ebpf, diagnostics: Option<EbpfLogger<&'static dyn log::Log>>) -> Result<Sensor, SensorError> {
     Ok(Sensor {
-        ring: map!("EVENTS"),
-        scope: map!("SCOPE"),
-        verdicts: map!("VERDICTS"),
-        counters: map!("COUNTERS"),
+        ring: take_map(ebpf, "EVENTS")?,
+        scope: take_map(ebpf, "SCOPE")?,
+        verdicts: take_map(ebpf, "VERDICTS")?,
+        counters: take_map(ebpf, "COUNTERS")?,
         diagnostics,
-        tier,
-        hooks,
-        _ebpf: ebpf,
+        tier: Tier::RawTracepoints,
+        hooks: Vec::new(),
+        ebpf: None,
     })
+}
+
+fn take_map<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, SensorError> {
+    ebpf.take_map(name).and_then(|map| map.try_into().ok()).ok_or(SensorError::Map { map: name })
 }
 
 /// Before 5.11 maps count against RLIMIT_MEMLOCK. Where the limit cannot be lifted it mostly does

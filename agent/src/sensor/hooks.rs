@@ -35,7 +35,7 @@ const fn raw(program: &'static str) -> Hook {
 }
 
 const fn enter(program: &'static str, syscall: &'static str) -> Hook {
-    Hook { program, point: Point::Entry(syscall), tier: 1, vital: false, lost: "when the syscall began" }
+    Hook { program, point: Point::Entry(syscall), tier: 1, vital: false, lost: "bytes moved by this syscall" }
 }
 
 const fn leave(program: &'static str, syscall: &'static str, vital: bool) -> Hook {
@@ -47,7 +47,7 @@ pub(super) const HOOKS: &[Hook] = &[
     life("process_fork", "sched_process_fork", "children of observed processes"),
     life("process_exec", "sched_process_exec", "names of short-lived processes"),
     life("process_exit", "sched_process_exit", "calls that end with their process"),
-    enter("enter_read", "read"),
+    Hook { vital: true, ..enter("enter_read", "read") },
     leave("leave_read", "read", true),
     enter("enter_pread64", "pread64"),
     leave("leave_pread64", "pread64", false),
@@ -63,7 +63,7 @@ pub(super) const HOOKS: &[Hook] = &[
     leave("leave_recvmsg", "recvmsg", false),
     enter("enter_recvmmsg", "recvmmsg"),
     leave("leave_recvmmsg", "recvmmsg", false),
-    enter("enter_write", "write"),
+    Hook { vital: true, ..enter("enter_write", "write") },
     leave("leave_write", "write", true),
     enter("enter_writev", "writev"),
     leave("leave_writev", "writev", false),
@@ -93,6 +93,12 @@ const SYSCALL_PREFIX: &str = "__x64_sys_";
 const SYSCALL_PREFIX: &str = "__arm64_sys_";
 
 impl Hook {
+    /// Whether it runs on the way into a syscall. Those are attached first: what is not noted on the
+    /// way in is not looked at on the way out.
+    pub(super) fn is_way_in(&self) -> bool {
+        matches!(self.point, Point::Entry(_) | Point::RawTracepoint("sys_enter"))
+    }
+
     /// The kernel function of a tier 1 hook.
     pub(super) fn function(&self) -> String {
         match self.point {

@@ -35,8 +35,8 @@ pub struct Sensor {
     diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
     tier: Tier,
     hooks: Vec<HookStatus>,
-    /// Holds the programs and their links.
-    _ebpf: Ebpf,
+    /// Holds the programs and their links, once they are attached.
+    ebpf: Option<Ebpf>,
 }
 
 impl Sensor {

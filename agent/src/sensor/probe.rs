@@ -17,6 +17,7 @@ fn idle() -> Settings {
         tier: None,
         ring_bytes: RING_BYTES,
         budget_bytes: BUDGET_BYTES,
+        blocked_threads: |_| Vec::new(),
     }
 }
 

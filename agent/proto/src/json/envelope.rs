@@ -27,7 +27,9 @@ pub(crate) const HASH_SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a: for equality of opaque values, not against adversaries.
 pub(crate) fn hash(seed: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(seed, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 impl Envelope {
@@ -55,13 +57,17 @@ impl Envelope {
     pub(super) fn append(&mut self, field: Field, bytes: &[u8], limits: &Limits) {
         let cap = match field {
             Field::Uri => limits.uri_bytes,
-            Field::Id | Field::RequestId | Field::ProgressToken | Field::MetaProgressToken | Field::SubscriptionId => {
-                limits.id_bytes
-            }
+            Field::Id
+            | Field::RequestId
+            | Field::ProgressToken
+            | Field::MetaProgressToken
+            | Field::SubscriptionId => limits.id_bytes,
             _ => limits.name_bytes,
         };
         let taken = self.spans[field as usize].len as usize;
-        let free = cap.saturating_sub(taken).min(limits.captured_bytes.saturating_sub(self.text.len()));
+        let free = cap
+            .saturating_sub(taken)
+            .min(limits.captured_bytes.saturating_sub(self.text.len()));
         let (kept, rest) = bytes.split_at(free.min(bytes.len()));
         self.text.extend_from_slice(kept);
         self.spans[field as usize].len += u32::try_from(kept.len()).unwrap_or(0);
@@ -76,7 +82,8 @@ impl Envelope {
             && is_token
         {
             let start = self.text.len();
-            self.text.extend_from_slice(format!("~{rest:016x}\"").as_bytes());
+            self.text
+                .extend_from_slice(format!("~{rest:016x}\"").as_bytes());
             self.spans[field as usize].len += u32::try_from(self.text.len() - start).unwrap_or(0);
         }
         self.present |= field.bit();
@@ -107,7 +114,8 @@ impl Envelope {
             return None;
         }
         let Span { start, len } = self.spans[field as usize];
-        self.text.get(start as usize..(start as usize).saturating_add(len as usize))
+        self.text
+            .get(start as usize..(start as usize).saturating_add(len as usize))
     }
 
     pub(crate) fn text(&self, field: Field) -> Option<Cow<'_, str>> {
@@ -115,7 +123,7 @@ impl Envelope {
     }
 
     pub(crate) fn boxed(&self, field: Field) -> Option<Box<str>> {
-        self.text(field).map(|text| text.into())
+        self.text(field).map(Into::into)
     }
 
     pub(crate) fn request_state(&self, field: Field) -> Option<u64> {

@@ -30,13 +30,17 @@ enum State {
     /// In a string that is kept.
     InText(Slot),
     /// In a string nobody wants.
-    InString { escaped: bool },
+    InString {
+        escaped: bool,
+    },
     /// In a number or literal.
     InToken,
     /// In a container nobody wants.
     Skip,
     /// In a string of such a container.
-    SkipString { escaped: bool },
+    SkipString {
+        escaped: bool,
+    },
     After,
     /// After the document: white space only.
     Done,
@@ -184,7 +188,11 @@ impl Scanner {
                     _ => self.state = State::Bad,
                 },
                 State::Colon => {
-                    self.state = if byte == b':' { State::Value } else { State::Bad };
+                    self.state = if byte == b':' {
+                        State::Value
+                    } else {
+                        State::Bad
+                    };
                     at += 1;
                 }
                 State::Value => at = self.value(bytes, at, byte, limits),
@@ -239,12 +247,19 @@ impl Scanner {
             return false;
         }
         self.end = end;
-        self.state = if self.batch { State::AfterElement } else { State::Done };
+        self.state = if self.batch {
+            State::AfterElement
+        } else {
+            State::Done
+        };
         true
     }
 
     fn node(&self) -> Node {
-        self.path.get(self.depth.wrapping_sub(1)).copied().unwrap_or(Node::Error)
+        self.path
+            .get(self.depth.wrapping_sub(1))
+            .copied()
+            .unwrap_or(Node::Error)
     }
 
     fn key(&mut self, bytes: &[u8], from: usize) -> usize {
@@ -334,7 +349,14 @@ impl Scanner {
         }
     }
 
-    fn begin_text(&mut self, slot: Slot, field: Field, bytes: &[u8], from: usize, limits: &Limits) -> usize {
+    fn begin_text(
+        &mut self,
+        slot: Slot,
+        field: Field,
+        bytes: &[u8],
+        from: usize,
+        limits: &Limits,
+    ) -> usize {
         let is_token = matches!(slot, Slot::Token(_));
         if matches!(slot, Slot::Hash(_)) {
             self.envelope.begin_hash();
@@ -342,7 +364,11 @@ impl Scanner {
             self.envelope.begin(field);
             if let Some(end) = text::plain_end(bytes, from) {
                 // A token keeps its quotes.
-                let kept = if is_token { &bytes[from - 1..=end] } else { &bytes[from..end] };
+                let kept = if is_token {
+                    &bytes[from - 1..=end]
+                } else {
+                    &bytes[from..end]
+                };
                 self.envelope.append(field, kept, limits);
                 self.envelope.finish(field, is_token);
                 self.state = State::After;
@@ -366,7 +392,9 @@ impl Scanner {
                     // Peers may escape differently: what needs no escape is kept without.
                     match byte {
                         b'"' | b'\\' => envelope.append(field, &[b'\\', *byte], limits),
-                        0..0x20 => envelope.append(field, format!("\\u{byte:04x}").as_bytes(), limits),
+                        0..0x20 => {
+                            envelope.append(field, format!("\\u{byte:04x}").as_bytes(), limits);
+                        }
                         _ => envelope.append(field, &[*byte], limits),
                     }
                 }
@@ -446,8 +474,12 @@ impl Scanner {
 fn skip_string(bytes: &[u8], from: usize, escaped: bool) -> Result<usize, bool> {
     let mut at = from + usize::from(escaped);
     loop {
-        let Some(rest) = bytes.get(at..) else { return Err(true) };
-        let Some(found) = text::special(rest) else { return Err(false) };
+        let Some(rest) = bytes.get(at..) else {
+            return Err(true);
+        };
+        let Some(found) = text::special(rest) else {
+            return Err(false);
+        };
         if rest[found] == b'"' {
             return Ok(at + found + 1);
         }

@@ -32,7 +32,9 @@ impl Scanner {
     pub(crate) fn read_tail(&mut self, position: u64, tail: &[u8], limits: &Limits) -> Tail {
         let (at, depth) = match resume_point(tail, self.known_depth()) {
             Resume::Member { at, depth } => (at, depth),
-            Resume::Message { at } if tail[..at].iter().all(u8::is_ascii_whitespace) => return Tail::Another { at },
+            Resume::Message { at } if tail[..at].iter().all(u8::is_ascii_whitespace) => {
+                return Tail::Another { at };
+            }
             Resume::Message { .. } | Resume::Never => return Tail::Broken,
         };
         let before = self.resume(depth);
@@ -64,7 +66,10 @@ enum Resume {
 /// Finds the first member of the message, or of an object right within it that spans the hole,
 /// that lies in `tail` as a whole.
 fn resume_point(tail: &[u8], known_depth: usize) -> Resume {
-    let mut at = tail.iter().rposition(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
+    let mut at = tail
+        .iter()
+        .rposition(|byte| !byte.is_ascii_whitespace())
+        .unwrap_or(0);
     if tail.get(at) != Some(&b'}') {
         return Resume::Never;
     }
@@ -83,7 +88,9 @@ fn resume_point(tail: &[u8], known_depth: usize) -> Resume {
                 key = None;
             }
             b'"' => {
-                let Some(open) = opening_quote(tail, at) else { break };
+                let Some(open) = opening_quote(tail, at) else {
+                    break;
+                };
                 key = was_colon.then_some(open);
                 at = open;
             }
@@ -131,7 +138,11 @@ fn opening_quote(tail: &[u8], closing: usize) -> Option<usize> {
     let mut end = closing;
     loop {
         let quote = memchr::memrchr(b'"', tail.get(..end)?)?;
-        let backslashes = tail[..quote].iter().rev().take_while(|byte| **byte == b'\\').count();
+        let backslashes = tail[..quote]
+            .iter()
+            .rev()
+            .take_while(|byte| **byte == b'\\')
+            .count();
         // Backslashes that reach into the hole cannot be counted.
         if backslashes == quote {
             return None;
@@ -157,8 +168,17 @@ mod tests {
     #[test]
     fn finds_members_behind_the_hole() {
         let tail = r#"ext \" and {"}],"isError":true},"jsonrpc":"2.0","id":"a\"b"}"#;
-        assert_eq!(at(tail, 3), (r#""isError":true},"jsonrpc":"2.0","id":"a\"b"}"#.to_owned(), 2));
-        assert_eq!(at(tail, 1), (r#""jsonrpc":"2.0","id":"a\"b"}"#.to_owned(), 1));
+        assert_eq!(
+            at(tail, 3),
+            (
+                r#""isError":true},"jsonrpc":"2.0","id":"a\"b"}"#.to_owned(),
+                2
+            )
+        );
+        assert_eq!(
+            at(tail, 1),
+            (r#""jsonrpc":"2.0","id":"a\"b"}"#.to_owned(), 1)
+        );
         assert_eq!(at(r#"xx"}]},"id":5}"#, 2), (r#""id":5}"#.to_owned(), 1));
         assert_eq!(at(r#"xx"}}}}"#, 2).1, 0);
         assert_eq!(at("no brace", 2), ("Never".to_owned(), 0));

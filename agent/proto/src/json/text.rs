@@ -22,7 +22,12 @@ enum Escape {
 impl Decoder {
     /// Decodes up to the closing quote and returns the index after it, or `None` when the string
     /// goes on beyond `bytes`.
-    pub(super) fn decode(&mut self, bytes: &[u8], from: usize, mut sink: impl FnMut(&[u8])) -> Option<usize> {
+    pub(super) fn decode(
+        &mut self,
+        bytes: &[u8],
+        from: usize,
+        mut sink: impl FnMut(&[u8]),
+    ) -> Option<usize> {
         let mut at = from;
         while let Some(&byte) = bytes.get(at) {
             match self.escape {
@@ -47,7 +52,10 @@ impl Decoder {
                     self.escape = Escape::None;
                     let plain = match byte {
                         b'u' => {
-                            self.escape = Escape::Hex { digits: 0, value: 0 };
+                            self.escape = Escape::Hex {
+                                digits: 0,
+                                value: 0,
+                            };
                             at += 1;
                             continue;
                         }
@@ -73,7 +81,10 @@ impl Decoder {
                         self.escape = Escape::None;
                         self.unit(value, &mut sink);
                     } else {
-                        self.escape = Escape::Hex { digits: digits + 1, value };
+                        self.escape = Escape::Hex {
+                            digits: digits + 1,
+                            value,
+                        };
                     }
                 }
             }
@@ -147,12 +158,12 @@ const ONES: u64 = u64::MAX / 0xff;
 #[inline]
 fn hits(chunk: [u8; 8]) -> u64 {
     let chunk = u64::from_le_bytes(chunk);
-    zero_bytes(chunk ^ ONES * u64::from(b'"')) | zero_bytes(chunk ^ ONES * u64::from(b'\\'))
+    zero_bytes(chunk ^ (ONES * u64::from(b'"'))) | zero_bytes(chunk ^ (ONES * u64::from(b'\\')))
 }
 
 /// Marks the lowest byte of a word that is zero (and maybe higher ones).
 fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(ONES) & !word & ONES * 0x80
+    word.wrapping_sub(ONES) & !word & (ONES * 0x80)
 }
 
 /// Finds the closing quote of a string that has no escapes and lies within `bytes`.
@@ -173,14 +184,23 @@ mod tests {
         let (a, b) = text.as_bytes().split_at(split);
         let end = decoder.decode(a, 0, |chunk| out.extend_from_slice(chunk));
         if end.is_none() {
-            assert!(decoder.decode(b, 0, |chunk| out.extend_from_slice(chunk)).is_some());
+            assert!(
+                decoder
+                    .decode(b, 0, |chunk| out.extend_from_slice(chunk))
+                    .is_some()
+            );
         }
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn decodes_what_serde_json_decodes_at_every_split() {
-        for text in [r#"plain""#, r#"a\"b\\c\/\n\t\r\b\f""#, r#"\u00e9\u20ac\ud83d\ude00x""#, r#"é€😀""#] {
+        for text in [
+            r#"plain""#,
+            r#"a\"b\\c\/\n\t\r\b\f""#,
+            r#"\u00e9\u20ac\ud83d\ude00x""#,
+            r#"é€😀""#,
+        ] {
             let expected: String = serde_json::from_str(&format!("\"{text}")).unwrap();
             for split in 0..text.len() {
                 if text.is_char_boundary(split) {

@@ -1,11 +1,15 @@
 //! A simulated host: processes, streams and what the kernel would say about them.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part"
+)]
 
 use std::collections::HashMap;
 
 use mcp_proto::{
-    Call, Carrier, Content, Event, Fault, Limits, Nanos, PairId, ProcessId, Side, Stats, StreamId, Tracker, Transfer,
-    Verdict,
+    Call, Carrier, Content, Event, Fault, Limits, Nanos, PairId, ProcessId, Side, Stats, StreamId,
+    Tracker, Transfer, Verdict,
 };
 
 pub const CLIENT: ProcessId = ProcessId(100);
@@ -60,7 +64,14 @@ impl Host {
     }
 
     /// One syscall with the given captured pieces; takes 10 ns.
-    pub fn syscall(&mut self, stream: StreamId, side: Side, process: ProcessId, len: u64, pieces: &[(u64, &[u8])]) {
+    pub fn syscall(
+        &mut self,
+        stream: StreamId,
+        side: Side,
+        process: ProcessId,
+        len: u64,
+        pieces: &[(u64, &[u8])],
+    ) {
         let entered = self.now;
         let exited = entered + 10;
         self.now += 20;
@@ -78,7 +89,10 @@ impl Host {
         entered: Nanos,
         exited: Nanos,
     ) {
-        let count = self.counts.entry((stream, side == Side::Writer)).or_default();
+        let count = self
+            .counts
+            .entry((stream, side == Side::Writer))
+            .or_default();
         let offset = *count;
         *count += len;
         let base = Transfer {
@@ -100,18 +114,31 @@ impl Host {
         }
         for (index, (at, bytes)) in pieces.iter().enumerate() {
             let content = Content { at: *at, bytes };
-            self.tracker.transfer(&Transfer { content, last: index + 1 == pieces.len(), ..base });
+            self.tracker.transfer(&Transfer {
+                content,
+                last: index + 1 == pieces.len(),
+                ..base
+            });
         }
         self.drain();
     }
 
     /// A record that never arrives: the count moves on.
     pub fn lost_syscall(&mut self, stream: StreamId, side: Side, len: u64) {
-        *self.counts.entry((stream, side == Side::Writer)).or_default() += len;
+        *self
+            .counts
+            .entry((stream, side == Side::Writer))
+            .or_default() += len;
     }
 
     pub fn write(&mut self, stream: StreamId, process: ProcessId, bytes: &[u8]) {
-        self.syscall(stream, Side::Writer, process, bytes.len() as u64, &[(0, bytes)]);
+        self.syscall(
+            stream,
+            Side::Writer,
+            process,
+            bytes.len() as u64,
+            &[(0, bytes)],
+        );
     }
 
     pub fn read(&mut self, stream: StreamId, process: ProcessId, len: u64) {
@@ -151,7 +178,10 @@ impl Host {
         self.tracker.finish(self.now);
         self.drain();
         let stats = self.tracker.stats();
-        assert_eq!(stats.bytes, stats.bytes_parsed + stats.bytes_skipped + stats.bytes_missing + stats.bytes_pending);
+        assert_eq!(
+            stats.bytes,
+            stats.bytes_parsed + stats.bytes_skipped + stats.bytes_missing + stats.bytes_pending
+        );
         stats
     }
 
@@ -164,9 +194,13 @@ impl Host {
 }
 
 pub fn call(id: u32, tool: &str) -> String {
-    format!(r#"{{"method":"tools/call","params":{{"name":"{tool}","arguments":{{"x":"y"}},"_meta":{{"progressToken":{id}}}}},"jsonrpc":"2.0","id":{id}}}"#)
+    format!(
+        r#"{{"method":"tools/call","params":{{"name":"{tool}","arguments":{{"x":"y"}},"_meta":{{"progressToken":{id}}}}},"jsonrpc":"2.0","id":{id}}}"#
+    )
 }
 
 pub fn result(id: u32, text: &str) -> String {
-    format!(r#"{{"result":{{"content":[{{"type":"text","text":"{text}"}}],"isError":false}},"jsonrpc":"2.0","id":{id}}}"#)
+    format!(
+        r#"{{"result":{{"content":[{{"type":"text","text":"{text}"}}],"isError":false}},"jsonrpc":"2.0","id":{id}}}"#
+    )
 }

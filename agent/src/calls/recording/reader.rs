@@ -106,7 +106,7 @@ fn read_header(input: &mut impl BufRead) -> Result<RecordingHeader, RecordingErr
     }
     // Only the parts that tell what it is, before the parts that may differ between versions.
     let loose: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(&line).map_err(|_| not_one("its first line is not a header".to_owned()))?;
+        serde_json::from_slice(&line).map_err(|error| not_one(format!("its first line is not a header: {error}")))?;
     let text = |name: &str| loose.get(name).map_or_else(|| "?".to_owned(), |value| match value {
         serde_json::Value::String(text) => text.chars().filter(|c| !c.is_control()).take(40).collect(),
         other => other.to_string().chars().take(40).collect(),

@@ -23,7 +23,9 @@ fn recording() -> Vec<u8> {
 }
 
 /// Frames, how the file ended, and the error if there was one.
-fn read(bytes: &[u8]) -> Result<(Vec<Frame>, Option<String>, Option<RecordingError>), RecordingError> {
+type Contents = (Vec<Frame>, Option<String>, Option<RecordingError>);
+
+fn read(bytes: &[u8]) -> Result<Contents, RecordingError> {
     let mut reader = RecordingReader::new(bytes)?;
     let mut frames = Vec::new();
     loop {

@@ -39,17 +39,17 @@ pub(super) fn spans(call: &CallRecord) -> Vec<OwnedSpan> {
     let mut spans = Vec::with_capacity(2);
     if let Some(id) = requester_span {
         let period = (instants.sent(), instants.returned());
-        spans.push(owned(call, call.requester(), span(call, SpanKind::Client, id, outer, outer.is_some(), period)));
+        spans.push(owned(call.requester(), span(call, SpanKind::Client, id, outer, period)));
     }
     if let Some(id) = responder_span {
         let period = (instants.received(), instants.answered());
         let parent = requester_span.or(outer);
-        spans.push(owned(call, call.responder(), span(call, SpanKind::Server, id, parent, parent.is_some(), period)));
+        spans.push(owned(call.responder(), span(call, SpanKind::Server, id, parent, period)));
     }
     spans
 }
 
-fn owned(_call: &CallRecord, owner: Option<&Party>, span: SpanData) -> OwnedSpan {
+fn owned(owner: Option<&Party>, span: SpanData) -> OwnedSpan {
     OwnedSpan { owner: owner.cloned().unwrap_or_default(), span }
 }
 
@@ -58,7 +58,6 @@ fn span(
     kind: SpanKind,
     id: ShortId,
     parent: Option<ShortId>,
-    remote: bool,
     (start, end): (Option<Nanos>, Option<Nanos>),
 ) -> SpanData {
     let start = start.or(call.start_mono_ns).unwrap_or(call.ended);
@@ -73,12 +72,13 @@ fn span(
     SpanData {
         span_context: SpanContext::new(trace, SpanId::from_bytes(id.0), flags, false, TraceState::NONE),
         parent_span_id: parent.map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.0)),
-        parent_span_is_remote: remote,
+        // Every parent is of another process.
+        parent_span_is_remote: parent.is_some(),
         span_kind: kind,
         name: name(call).into(),
         start_time: time(call, start),
         end_time: time(call, end),
-        attributes: attributes(call, error),
+        attributes: attributes(call, error.as_deref()),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
@@ -113,7 +113,7 @@ fn error_type(call: &CallRecord, kind: &SpanKind) -> Option<String> {
     }
 }
 
-fn attributes(call: &CallRecord, error: Option<String>) -> Vec<KeyValue> {
+fn attributes(call: &CallRecord, error: Option<&str>) -> Vec<KeyValue> {
     let mut out = Attributes(Vec::with_capacity(20));
     out.text(names::MCP_METHOD_NAME, Some(&call.method));
     out.text(names::MCP_PROTOCOL_VERSION, call.protocol_version.as_deref());
@@ -123,7 +123,7 @@ fn attributes(call: &CallRecord, error: Option<String>) -> Vec<KeyValue> {
     out.text(names::GEN_AI_OPERATION_NAME, (&*call.method == "tools/call").then_some("execute_tool"));
     out.text(names::JSONRPC_REQUEST_ID, request_id(call.request_id.get()).as_deref());
     out.text(names::NETWORK_TRANSPORT, Some(call.network_transport));
-    out.text(names::ERROR_TYPE, error.as_deref());
+    out.text(names::ERROR_TYPE, error);
     out.text(names::RPC_RESPONSE_STATUS_CODE, call.error_code.map(|code| code.to_string()).as_deref());
 
     out.text(names::CALL_ID, Some(&call.call.to_string()));

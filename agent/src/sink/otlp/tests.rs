@@ -1,1 +1,296 @@
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener},
+    sync::mpsc,
+    thread,
+};
 
+use mcp_proto::{Call, Direction, Endpoint, Loss, Outcome, RequestId, TraceContext};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    common::v1::{KeyValue, any_value},
+    trace::v1::{Span, span::SpanKind, status::StatusCode},
+};
+use prost::Message;
+
+use super::*;
+use crate::calls::record::tests::{call, record};
+
+const RECEIVE: Duration = Duration::from_secs(10);
+
+fn with(change: impl FnOnce(&mut Call)) -> CallRecord {
+    let mut call = call();
+    change(&mut call);
+    record(call)
+}
+
+/// A collector that takes one POST.
+fn http_collector() -> (SocketAddr, mpsc::Receiver<(String, ExportTraceServiceRequest)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, requests) = mpsc::channel();
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream);
+        loop {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if reader.read_line(&mut head).unwrap() == 0 {
+                    return;
+                }
+            }
+            let length = head.to_lowercase().lines().find_map(|l| l.strip_prefix("content-length: ")?.parse().ok());
+            let mut body = vec![0; length.unwrap()];
+            reader.read_exact(&mut body).unwrap();
+            tell.send((head, ExportTraceServiceRequest::decode(&body[..]).unwrap())).unwrap();
+            reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+        }
+    });
+    (address, requests)
+}
+
+/// What a collector got of these calls, as (resource, span).
+fn exported(calls: &[CallRecord]) -> Vec<(Vec<KeyValue>, Span)> {
+    let (address, requests) = http_collector();
+    let mut otlp = Otlp::start(&format!("http://{address}"), OtlpProtocol::Http, WhenFull::Wait).unwrap();
+    for call in calls {
+        otlp.call(call).unwrap();
+    }
+    otlp.finish(&Losses::default()).unwrap();
+    drop(otlp);
+    let mut spans = Vec::new();
+    while let Ok((head, request)) = requests.recv_timeout(RECEIVE) {
+        assert!(head.starts_with("POST /v1/traces HTTP/1.1"), "{head}");
+        for of_resource in request.resource_spans {
+            let resource = of_resource.resource.unwrap().attributes;
+            let of_scope = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            spans.extend(of_scope.map(|span| (resource.clone(), span)));
+        }
+    }
+    spans
+}
+
+fn text<'a>(attributes: &'a [KeyValue], name: &str) -> Option<&'a str> {
+    let value = attributes.iter().find(|attribute| attribute.key == name)?.value.as_ref()?;
+    match value.value.as_ref()? {
+        any_value::Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn kind(spans: &[(Vec<KeyValue>, Span)], kind: SpanKind) -> &(Vec<KeyValue>, Span) {
+    spans.iter().find(|(_, span)| span.kind == kind as i32).unwrap()
+}
+
+#[test]
+fn both_ends_of_a_call() {
+    let record = record(call());
+    let spans = exported(std::slice::from_ref(&record));
+    assert_eq!(spans.len(), 2);
+    let (client_resource, client) = kind(&spans, SpanKind::Client);
+    let (server_resource, server) = kind(&spans, SpanKind::Server);
+    assert_eq!((&*client.name, &*server.name), ("tools/call echo", "tools/call echo"));
+    assert_eq!(client.trace_id, record.trace_id.0);
+    assert_eq!(client.span_id, record.client_span_id.unwrap().0);
+    assert_eq!(server.span_id, record.server_span_id.unwrap().0);
+    assert_eq!(server.parent_span_id, client.span_id);
+    assert!(client.parent_span_id.is_empty());
+    // The client waited from its write to its last read; the server took from its last read to its write.
+    assert_eq!((client.start_time_unix_nano, client.end_time_unix_nano), (1_010_000, 1_052_000));
+    assert_eq!((server.start_time_unix_nano, server.end_time_unix_nano), (1_012_000, 1_050_000));
+    assert_eq!(text(client_resource, "service.name"), Some("host"));
+    assert_eq!(text(server_resource, "service.name"), Some("python"));
+    assert_eq!(text(server_resource, "process.executable.name"), Some("python"));
+    for (name, value) in [
+        ("mcp.method.name", Some("tools/call")),
+        ("gen_ai.tool.name", Some("echo")),
+        ("gen_ai.operation.name", Some("execute_tool")),
+        ("jsonrpc.request.id", Some("3")),
+        ("mcp.protocol.version", Some("2025-11-25")),
+        ("network.transport", Some("pipe")),
+        ("mcp.session.id", None),
+        ("network.protocol.name", None),
+        ("error.type", None),
+        ("mcpsonar.call.id", Some(&*record.call.to_string())),
+        ("mcpsonar.loss", None),
+    ] {
+        assert_eq!(text(&client.attributes, name), value, "{name}");
+        assert_eq!(text(&server.attributes, name), value, "{name}");
+    }
+    assert_eq!(client.status.as_ref().map_or(0, |status| status.code), StatusCode::Unset as i32);
+}
+
+/// `error.type` of the requester's and of the responder's span.
+fn errors(change: impl FnOnce(&mut Call)) -> [Option<String>; 2] {
+    let spans = span::spans(&with(change));
+    let error = |span: &OwnedSpan| {
+        let of = span.span.attributes.iter().find(|attribute| attribute.key.as_str() == "error.type");
+        let failed = matches!(span.span.status, opentelemetry::trace::Status::Error { .. });
+        assert_eq!(of.is_some(), failed);
+        of.map(|attribute| attribute.value.to_string())
+    };
+    [error(&spans[0]), error(&spans[1])]
+}
+
+#[test]
+fn who_calls_what_an_error() {
+    let rpc = |code| {
+        errors(move |call: &mut Call| {
+            call.outcome = Outcome::RpcError;
+            call.error_code = Some(code);
+        })
+    };
+    for code in [-32700, -32600, -32601, -32602, -32002] {
+        assert_eq!(rpc(code), [Some(code.to_string()), None], "the caller's fault");
+    }
+    for code in [-32603, -32000, -32001, -32020, 42] {
+        assert_eq!(rpc(code), [Some(code.to_string()), Some(code.to_string())]);
+    }
+    for (outcome, name) in [
+        (Outcome::ToolError, "tool_error"),
+        (Outcome::Cancelled, "cancelled"),
+        (Outcome::Abandoned, "abandoned"),
+        (Outcome::ClientExit, "client_exit"),
+        (Outcome::ServerExit, "server_exit"),
+        (Outcome::RpcError, "_OTHER"),
+    ] {
+        let both = errors(|call: &mut Call| call.outcome = outcome);
+        assert_eq!(both, [Some(name.to_owned()), Some(name.to_owned())]);
+    }
+    for outcome in [Outcome::Ok, Outcome::Pending] {
+        assert_eq!(errors(|call: &mut Call| call.outcome = outcome), [None, None]);
+    }
+}
+
+#[test]
+fn parents() {
+    let context = TraceContext { trace_id: [7; 16], parent_id: [8; 8], flags: 1 };
+    let both = span::spans(&with(|call| call.trace_context = Some(context.clone())));
+    let parent = |spans: &[OwnedSpan], index: usize| spans[index].span.parent_span_id.to_bytes();
+    assert_eq!(parent(&both, 0), [8; 8]);
+    assert_eq!(parent(&both, 1), both[0].span.span_context.span_id().to_bytes());
+    assert_eq!(both[0].span.span_context.trace_id().to_bytes(), [7; 16]);
+
+    let server_only = span::spans(&with(|call| {
+        call.trace_context = Some(context);
+        call.client = Endpoint::default();
+    }));
+    assert_eq!((server_only.len(), parent(&server_only, 0)), (1, [8; 8]));
+    assert!(span::spans(&with(|call| {
+        call.client = Endpoint::default();
+        call.server = Endpoint::default();
+    })).is_empty());
+
+    // The server asks: its span is the CLIENT one.
+    let reversed = with(|call| call.direction = Direction::ServerToClient);
+    let spans = span::spans(&reversed);
+    assert_eq!(spans[0].span.span_kind, opentelemetry::trace::SpanKind::Client);
+    assert_eq!(spans[0].span.span_context.span_id().to_bytes(), reversed.server_span_id.unwrap().0);
+    assert_eq!(spans[0].owner.label(), Some("python"));
+    assert_eq!(parent(&spans, 1), reversed.server_span_id.unwrap().0);
+}
+
+#[test]
+fn odd_calls() {
+    let odd = with(|call| {
+        call.request_id = RequestId("\"a\\nb\"".into());
+        call.method.0 = "resources/read".into();
+        call.tool = None;
+        call.resource = Some("file:///x".into());
+        call.response = None;
+        call.outcome = Outcome::ServerExit;
+        call.loss = vec![Loss::Gap];
+        call.ended = 5;
+    });
+    let spans = span::spans(&odd);
+    let attribute = |name: &str| {
+        let found = spans[1].span.attributes.iter().find(|attribute| attribute.key.as_str() == name);
+        found.map(|attribute| attribute.value.to_string())
+    };
+    assert_eq!(attribute("jsonrpc.request.id").as_deref(), Some("a\nb"));
+    assert_eq!(attribute("mcp.resource.uri").as_deref(), Some("file:///x"));
+    assert_eq!(attribute("gen_ai.operation.name"), None);
+    assert_eq!(attribute("mcpsonar.loss").as_deref(), Some("[\"gap\"]"));
+    assert_eq!(spans[1].span.name, "resources/read", "no URI in the name");
+    assert!(spans.iter().all(|span| span.span.end_time >= span.span.start_time));
+    let null = span::spans(&with(|call| call.request_id = RequestId("null".into())));
+    assert!(!null[0].span.attributes.iter().any(|attribute| attribute.key.as_str() == "jsonrpc.request.id"));
+}
+
+struct Collector(mpsc::Sender<ExportTraceServiceRequest>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        self.0.send(request.into_inner()).unwrap();
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[test]
+fn over_grpc() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let (tell, requests) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(tell)));
+        runtime.block_on(server.serve(address)).unwrap();
+    });
+    let up = Instant::now();
+    while std::net::TcpStream::connect(address).is_err() && up.elapsed() < RECEIVE {
+        thread::sleep(POLL);
+    }
+    let mut otlp = Otlp::start(&format!("http://{address}"), OtlpProtocol::Grpc, WhenFull::Drop).unwrap();
+    otlp.call(&record(call())).unwrap();
+    otlp.finish(&Losses::default()).unwrap();
+    let spans = (0..2).flat_map(|_| requests.recv_timeout(RECEIVE).unwrap().resource_spans).count();
+    assert_eq!(spans, 2, "one for each resource");
+}
+
+/// Offers more calls than the queue holds to a collector that never answers.
+fn overrun(protocol: OtlpProtocol) {
+    // Bound and never accepted from: connections hang, as behind a dead host.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut otlp = Otlp::start(&url, protocol, WhenFull::Drop).unwrap();
+    let start = Instant::now();
+    let one = record(call());
+    for _ in 0..10_000 {
+        otlp.call(&one).unwrap();
+    }
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(otlp.dropped() > 0 && otlp.queued >= QUEUE as u64);
+    let error = otlp.finish(&Losses::default()).unwrap_err();
+    assert!(error.to_string().contains("spans were not delivered"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_collector_that_is_away_costs_only_its_queue_over_grpc() {
+    overrun(OtlpProtocol::Grpc);
+}
+
+#[test]
+fn a_collector_that_is_away_costs_only_its_queue_over_http() {
+    overrun(OtlpProtocol::Http);
+}
+
+#[test]
+fn a_collector_that_refuses() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let mut otlp = Otlp::start(&url, OtlpProtocol::Http, WhenFull::Wait).unwrap();
+    otlp.call(&record(call())).unwrap();
+    let error = otlp.finish(&Losses::default()).unwrap_err().to_string();
+    assert!(error.starts_with("2 of 2 spans were not delivered: "), "{error}");
+    assert!(matches!(Otlp::start("h:1", OtlpProtocol::Http, WhenFull::Wait), Err(OtlpError::Url { .. })));
+}

@@ -1,0 +1,249 @@
+//! The command line: what can be asked, and the text of `--help`.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo mcpsonar trace                              every MCP call of this host, as it ends
+  sudo mcpsonar trace -p 4242 --json               of one process and its descendants, as JSON lines
+  sudo mcpsonar trace -- npx -y some-mcp-client    of a command, from its first byte
+  sudo mcpsonar trace --otlp http://localhost:4317 as OpenTelemetry spans
+  mcpsonar doctor                                  what this kernel allows
+
+Exit status:
+  0  done (trace -- CMD: the status of CMD, 128+N when signal N ended it)
+  1  failed
+  2  wrong usage
+  3  no agent is running
+  4  not enough privilege";
+
+/// Shows every Model Context Protocol call on a Linux host, with no code changes.
+///
+/// eBPF programs watch the pipes and sockets of processes that speak MCP; mcpsonar rebuilds the
+/// JSON-RPC calls from them and tells how long each took and where the time went: waiting to be
+/// read by the server, in the server, waiting to be read by the client, or on the way. Names,
+/// sizes and times are shown; arguments and results never are.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "mcpsonar", version, max_term_width = 100, after_long_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Print calls as they end: of the whole host, of processes, or of a command
+    Trace(TraceArgs),
+    /// Write what the kernel ships to a file, for `replay`: for bug reports and tests
+    Record(RecordArgs),
+    /// Print the calls of a recording
+    Replay(ReplayArgs),
+    /// Say what this kernel, container and set of privileges allow, what is off and why
+    Doctor(DoctorArgs),
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Write the pages of all commands into this directory instead
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
+    /// Attach a pair of empty programs to every syscall until stdin closes: the yardstick of the benchmarks
+    #[command(hide = true)]
+    BenchEmptyTracepoints,
+}
+
+/// Print calls as they end.
+///
+/// Without -p and CMD the whole host is observed. CMD is run as a child and observed with all its
+/// descendants from the first byte on; mcpsonar ends when CMD does, with its exit status. CMD owns
+/// the standard output then, and calls go to the standard error, unless -o is given.
+#[derive(Clone, Debug, Args)]
+pub struct TraceArgs {
+    /// Whom to observe.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// How to capture.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+    /// Write what was captured, lost and concluded as JSON to FILE at the end
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub stats: Option<PathBuf>,
+    /// Where else to send calls.
+    #[command(flatten)]
+    pub otlp: OtlpArgs,
+}
+
+/// Write raw records to a file.
+///
+/// The file holds the MCP traffic itself, arguments and results included: it is created readable by
+/// its owner only, and what is in it should be known before it is passed on.
+#[derive(Clone, Debug, Args)]
+pub struct RecordArgs {
+    /// The file to write
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    /// Whom to observe.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// How to capture.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+}
+
+/// Print the calls of a recording.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// The recording
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// How to print.
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// Where else to send calls.
+    #[command(flatten)]
+    pub otlp: OtlpArgs,
+}
+
+/// Say what works here.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whom to observe.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TargetArgs {
+    /// Observe this process and its descendants; may be repeated
+    #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    pub pids: Vec<u32>,
+    /// Run this command and observe it
+    #[arg(last = true, value_name = "CMD", conflicts_with = "pids", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// How to print.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FormatArgs {
+    /// Print one JSON object a line and call
+    #[arg(long)]
+    pub json: bool,
+    /// Write calls to FILE
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Colours: auto means on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorArg,
+}
+
+/// How to capture.
+#[derive(Clone, Debug, Args)]
+pub struct CaptureArgs {
+    /// Hooks on single syscalls (1) or on all of them (2); auto takes 1 where the kernel allows it
+    #[arg(long, default_value = "auto")]
+    pub tier: TierArg,
+    /// Size of the ring between kernel and agent, in KiB; rounded up to a power of two
+    #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    pub ring_kib: Option<u32>,
+}
+
+/// Where else to send calls.
+#[derive(Clone, Debug, Default, Args)]
+pub struct OtlpArgs {
+    /// Send calls as OpenTelemetry spans to this collector
+    ///
+    /// For gRPC the URL of the endpoint (http://localhost:4317); for HTTP the base URL
+    /// (http://localhost:4318), to which /v1/traces is added unless it has a path. Headers, TLS and
+    /// compression come from the OTEL_EXPORTER_OTLP_* environment variables.
+    #[arg(long = "otlp", value_name = "URL", value_hint = ValueHint::Url)]
+    pub url: Option<String>,
+    /// How to speak to the collector: grpc or http (protobuf)
+    #[arg(long = "otlp-protocol", value_name = "PROTOCOL", default_value = "grpc", requires = "url")]
+    pub protocol: OtlpProtocolArg,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorArg {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Which data hooks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TierArg {
+    /// The best that the kernel allows.
+    #[default]
+    Auto,
+    /// fentry and fexit of the syscalls that move data.
+    #[value(name = "1")]
+    One,
+    /// The raw tracepoints of all syscalls.
+    #[value(name = "2")]
+    Two,
+}
+
+/// How to speak to the collector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OtlpProtocolArg {
+    /// gRPC.
+    #[default]
+    Grpc,
+    /// Protobuf over HTTP.
+    Http,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn parse(line: &str) -> Result<Cli, clap::error::ErrorKind> {
+        Cli::try_parse_from(line.split(' ')).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_contract() {
+        let Ok(Cli { command: Command::Trace(trace) }) = parse("mcpsonar trace --json -p 1 -p 2 -o x --stats s") else {
+            panic!("not a trace");
+        };
+        assert_eq!((trace.target.pids, trace.format.json), (vec![1, 2], true));
+        let Ok(Cli { command: Command::Trace(trace) }) = parse("mcpsonar trace -- a --json -p 3") else {
+            panic!("not a trace");
+        };
+        assert_eq!(trace.target.command, ["a", "--json", "-p", "3"]);
+        assert!(!trace.format.json);
+        for good in ["record -o f -- true", "replay --json -o x f", "doctor --json", "completions bash", "man --dir d",
+            "trace --tier 1 --ring-kib 512 --otlp http://h:4317 --otlp-protocol http --color never"] {
+            assert!(parse(&format!("mcpsonar {good}")).is_ok(), "{good}");
+        }
+        for bad in ["", "record", "replay", "trace -p 0", "trace -p x", "trace -p 1 -- true", "trace --ring-kib 1",
+            "trace --otlp-protocol http", "trace --tier 3"] {
+            assert!(parse(format!("mcpsonar {bad}").trim_end()).is_err(), "{bad}");
+        }
+    }
+}

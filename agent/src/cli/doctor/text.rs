@@ -1,0 +1,105 @@
+//! The findings for people.
+
+use std::fmt::{self, Write as _};
+
+use super::{
+    Findings,
+    host::{CAPABILITIES, HostFindings},
+};
+use crate::hooks::HookStatus;
+
+pub(super) fn render(findings: &Findings) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    match render_to(findings, &mut out) {
+        Ok(()) | Err(fmt::Error) => out,
+    }
+}
+
+fn render_to(findings: &Findings, out: &mut String) -> fmt::Result {
+    let host = &findings.host;
+    writeln!(out, "mcpsonar {} on Linux {} {}", findings.mcpsonar, known(host.kernel.as_deref()), host.arch)?;
+    kernel(findings, host, out)?;
+    privileges(host, out)?;
+    surroundings(host, out)?;
+    writeln!(out, "\nhooks")?;
+    if let Some(error) = &findings.hooks_error {
+        return writeln!(out, "  none: {error}");
+    }
+    let width = findings.hooks.iter().map(|hook| hook.name.chars().count()).max().unwrap_or(0);
+    findings.hooks.iter().try_for_each(|hook| render_hook(hook, width, out))?;
+    writeln!(out, "\n{}", verdict(&findings.hooks))
+}
+
+fn kernel(findings: &Findings, host: &HostFindings, out: &mut String) -> fmt::Result {
+    writeln!(out, "\nkernel")?;
+    let embedded = if findings.programs_embedded { "in this binary" } else { "missing: build with `cargo xtask build`" };
+    row(out, "eBPF programs", embedded)?;
+    row(out, "types (BTF)", if host.btf { "yes" } else { "missing: needs CONFIG_DEBUG_INFO_BTF" })?;
+    row(out, "lockdown", known(host.lockdown.as_deref()))?;
+    row(out, "unprivileged_bpf_disabled", known(host.unprivileged_bpf_disabled.as_deref()))?;
+    row(out, "perf_event_paranoid", known(host.perf_event_paranoid.as_deref()))?;
+    row(out, "pressure (PSI)", if host.psi { "yes" } else { "no: not built in, or not booted with psi=1" })
+}
+
+fn privileges(host: &HostFindings, out: &mut String) -> fmt::Result {
+    writeln!(out, "\nprivileges")?;
+    row(out, "effective uid", &host.euid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string()))?;
+    for (name, _, purpose) in CAPABILITIES {
+        let has = host.capabilities.get(name).copied().unwrap_or(false);
+        row(out, name, &if has { "yes".to_owned() } else { format!("no: {purpose}") })?;
+    }
+    let limit = host.memlock_bytes.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
+    let binds = if host.memlock_binds { "maps are charged to it" } else { "does not matter to this kernel" };
+    row(out, "locked memory limit", &format!("{limit} ({binds})"))
+}
+
+fn surroundings(host: &HostFindings, out: &mut String) -> fmt::Result {
+    writeln!(out, "\nsurroundings")?;
+    for (kind, at) in &host.mounts {
+        row(out, kind, at.as_deref().unwrap_or("not mounted"))?;
+    }
+    row(out, "cgroups", host.cgroup.unwrap_or("none"))?;
+    row(out, "hidepid of /proc", known(host.hidepid.as_deref()))?;
+    let namespace = match host.initial_pid_namespace {
+        Some(true) => "the host's",
+        Some(false) => "a container's: run with the host's (docker: --pid=host), or facts of processes are missing",
+        None => "unknown",
+    };
+    row(out, "pid namespace", namespace)
+}
+
+fn render_hook(hook: &HookStatus, width: usize, out: &mut String) -> fmt::Result {
+    let HookStatus { name, tier, on, reason, lost } = hook;
+    let tier = if *tier == 0 { "any".to_owned() } else { tier.to_string() };
+    let state = if *on { "on" } else { "off" };
+    write!(out, "  tier {tier:<3}  {name:<width$}  {state}")?;
+    if !on {
+        write!(out, ": {reason}")?;
+        if !lost.is_empty() {
+            write!(out, "; lost: {lost}")?;
+        }
+    }
+    writeln!(out)
+}
+
+/// In one sentence, what a trace would get. A tier that has an attached hook is usable.
+fn verdict(hooks: &[HookStatus]) -> &'static str {
+    let complete = |tier| {
+        let mut of_tier = hooks.iter().filter(|hook| hook.tier == tier).peekable();
+        of_tier.peek().is_some() && of_tier.all(|hook| hook.on)
+    };
+    match (complete(1), complete(2)) {
+        (true, _) => "tracing works, in tier 1: system calls that move no data cost nothing",
+        (false, true) => "tracing works, in tier 2: every system call of the host costs some nanoseconds more",
+        (false, false) => "tracing is incomplete or impossible: see the hooks that are off",
+    }
+}
+
+fn row(out: &mut String, name: &str, value: &str) -> fmt::Result {
+    writeln!(out, "  {name:<26} {value}")
+}
+
+fn known(value: Option<&str>) -> &str {
+    value.unwrap_or("unknown")
+}

@@ -1,0 +1,37 @@
+//! The command line.
+
+mod args;
+mod bench;
+mod diagnostics;
+mod doctor;
+mod failure;
+mod outputs;
+mod pages;
+mod record;
+mod replay;
+mod stats;
+mod trace;
+
+pub use args::{
+    CaptureArgs, Cli, ColorArg, Command, DoctorArgs, FormatArgs, OtlpArgs, OtlpProtocolArg, RecordArgs, ReplayArgs,
+    TargetArgs, TierArg, TraceArgs,
+};
+pub use failure::Failure;
+pub use outputs::{Console, outputs};
+
+/// Does what was asked; the exit status on success (that of the traced command, if there is one).
+///
+/// # Errors
+/// When it could not be done: see [`Failure::exit_code`].
+pub fn run(cli: &Cli) -> Result<u8, Failure> {
+    diagnostics::start();
+    match &cli.command {
+        Command::Trace(args) => trace::run(args),
+        Command::Record(args) => record::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Completions { shell } => pages::completions(*shell).map(|()| 0),
+        Command::Man { dir } => pages::man(dir.as_deref()).map(|()| 0),
+        Command::BenchEmptyTracepoints => bench::empty_tracepoints(),
+    }
+}

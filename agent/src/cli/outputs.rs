@@ -1,0 +1,95 @@
+//! From the options to the sinks.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Write},
+};
+
+use super::{
+    Failure,
+    args::{ColorArg, FormatArgs, OtlpArgs, OtlpProtocolArg},
+};
+use crate::sink::{Colour, Human, JsonLines, LineWriter, Otlp, OtlpProtocol, Outputs, WhenFull};
+
+/// Where calls go when no file is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// Standard output.
+    Stdout,
+    /// Standard error: a traced command owns the standard output.
+    Stderr,
+}
+
+/// The sinks that were asked for.
+///
+/// # Errors
+/// When a file cannot be created or the collector's URL makes no sense.
+pub fn outputs(
+    format: &FormatArgs,
+    otlp: &OtlpArgs,
+    console: Console,
+    when_full: WhenFull,
+) -> Result<Outputs, Failure> {
+    let mut outputs = Outputs::default();
+    let (name, out, terminal) = open(format, console)?;
+    let writer = LineWriter::spawn(name, out, when_full)
+        .map_err(|source| Failure::Io { what: "cannot start a thread: for the output".to_owned(), source })?;
+    if format.json {
+        outputs.add(JsonLines::new(writer));
+    } else {
+        outputs.add(Human::new(writer, colour(format.color, terminal, no_color())));
+    }
+    if let Some(url) = &otlp.url {
+        let protocol = match otlp.protocol {
+            OtlpProtocolArg::Grpc => OtlpProtocol::Grpc,
+            OtlpProtocolArg::Http => OtlpProtocol::Http,
+        };
+        outputs.add(Otlp::start(url, protocol, when_full)?);
+    }
+    Ok(outputs)
+}
+
+type Opened = (String, Box<dyn Write + Send>, bool);
+
+fn open(format: &FormatArgs, console: Console) -> Result<Opened, Failure> {
+    let Some(path) = &format.output else {
+        return Ok(match console {
+            Console::Stdout => ("standard output".to_owned(), Box::new(io::stdout()), io::stdout().is_terminal()),
+            Console::Stderr => ("standard error".to_owned(), Box::new(io::stderr()), io::stderr().is_terminal()),
+        });
+    };
+    match File::create(path) {
+        Ok(file) => {
+            let terminal = file.is_terminal();
+            Ok((path.display().to_string(), Box::new(file), terminal))
+        }
+        Err(source) => Err(Failure::File { action: "create the output", path: path.clone(), source }),
+    }
+}
+
+/// NO_COLOR counts when it is set and not empty (no-color.org).
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+fn colour(choice: ColorArg, terminal: bool, no_color: bool) -> Colour {
+    match choice {
+        ColorArg::Always => Colour::On,
+        ColorArg::Auto if terminal && !no_color => Colour::On,
+        ColorArg::Auto | ColorArg::Never => Colour::Off,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_only_on_a_terminal() {
+        assert_eq!(colour(ColorArg::Auto, true, false), Colour::On);
+        assert_eq!(colour(ColorArg::Auto, true, true), Colour::Off);
+        assert_eq!(colour(ColorArg::Auto, false, false), Colour::Off);
+        assert_eq!(colour(ColorArg::Always, false, true), Colour::On);
+        assert_eq!(colour(ColorArg::Never, true, false), Colour::Off);
+    }
+}
