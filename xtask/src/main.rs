@@ -1,1 +1,59 @@
-fn main() {}
+//! The project's verbs: `cargo xtask VERB`. One verb a file.
+
+#![forbid(unsafe_code)]
+
+mod apt;
+mod bench;
+mod build;
+mod compiler;
+mod demo;
+mod repo;
+mod setup;
+mod sh;
+mod test;
+mod tidy;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What there is to do in this repository
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Setup(setup::Args),
+    Build(build::Args),
+    Test(test::Args),
+    Demo(demo::Args),
+    Bench(bench::Args),
+    Vm(vm::Args),
+    VmTest(vm::TestArgs),
+    Tidy(tidy::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Xtask::parse().verb {
+        Verb::Setup(args) => setup::main(&args),
+        Verb::Build(args) => build::main(&args),
+        Verb::Bench(args) => bench::main(&args),
+        Verb::Demo(args) => demo::main(&args),
+        Verb::Test(args) => test::main(&args),
+        Verb::Tidy(args) => tidy::main(&args),
+        Verb::Vm(args) => vm::main(&args),
+        Verb::VmTest(args) => vm::test_main(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

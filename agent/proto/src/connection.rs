@@ -219,20 +219,34 @@ impl Connection {
         self.emit(it, outcome, ended, output);
     }
 
-    /// Ends everything in flight, in the order of the requests; answered calls keep their outcome.
-    pub(crate) fn end_all(&mut self, outcome: Outcome, ended: Nanos, output: &mut Output) {
-        let mut slots: Vec<_> = self
-            .calls
-            .slots()
-            .map(|(slot, it)| (it.call.direction as u8, it.call.sequence, slot))
-            .collect();
-        slots.sort_by_key(|(direction, sequence, _)| (*direction, *sequence));
-        for (_, _, slot) in slots {
-            match self.calls.get(slot).map(|it| it.answered.is_some()) {
-                Some(true) => self.complete(slot, output),
-                _ => self.end(slot, outcome, ended, output),
+    /// Ends what is in flight and not answered, in the order of the requests. Answered calls
+    /// still wait for their readers.
+    pub(crate) fn end_unanswered(&mut self, outcome: Outcome, ended: Nanos, output: &mut Output) {
+        for (slot, answered) in self.in_order() {
+            if !answered {
+                self.end(slot, outcome, ended, output);
             }
         }
+    }
+
+    /// Ends everything in flight; answered calls keep their outcome.
+    pub(crate) fn end_all(&mut self, outcome: Outcome, ended: Nanos, output: &mut Output) {
+        for (slot, answered) in self.in_order() {
+            if answered {
+                self.complete(slot, output);
+            } else {
+                self.end(slot, outcome, ended, output);
+            }
+        }
+    }
+
+    fn in_order(&self) -> Vec<(Slot, bool)> {
+        let mut calls: Vec<_> = self.calls.slots().collect();
+        calls.sort_by_key(|(_, it)| (it.call.direction as u8, it.call.sequence));
+        calls
+            .into_iter()
+            .map(|(slot, it)| (slot, it.answered.is_some()))
+            .collect()
     }
 
     /// How calls in flight end, when it is clear that nobody will answer them. `grace_over` says

@@ -3,7 +3,8 @@
 use crate::connection::Connection;
 use crate::recognise::Suspect;
 use crate::rpc::Kind;
-use crate::tracker::{Action, State, Stream, Tracker};
+use crate::track::{Action, State, Track};
+use crate::tracker::Tracker;
 use crate::users::{Relation, relation};
 use crate::{ConnectionId, Direction, ProcessId, StreamId, Verdict, rpc};
 
@@ -56,7 +57,7 @@ impl Tracker {
     }
 
     /// The stream that a connection has, when it lacks one.
-    fn half_stream(&self, connection: ConnectionId) -> Option<(&Stream, Direction)> {
+    fn half_stream(&self, connection: ConnectionId) -> Option<(&Track, Direction)> {
         let known = self.connections.get(&connection)?;
         let (id, direction) = match (known.client_to_server, known.server_to_client) {
             (Some(id), None) => (id, Direction::ClientToServer),
@@ -100,7 +101,7 @@ impl Tracker {
     }
 
     /// Whether all responses that a stream holds answer calls in flight on a connection.
-    fn awaits(&self, connection: ConnectionId, stream: &Stream) -> bool {
+    fn awaits(&self, connection: ConnectionId, stream: &Track) -> bool {
         let State::Unjudged(suspect) = &stream.state else {
             return false;
         };
@@ -219,13 +220,13 @@ impl Tracker {
 
     /// A process was seen on a side of a stream for the first time.
     pub(crate) fn new_user(&mut self, id: StreamId, process: ProcessId) {
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
         let streams = self.used.entry(process).or_default();
         if !streams.contains(&id) {
             streams.push(id);
         }
-        let Some(stream) = self.streams.get(&id) else {
-            return;
-        };
         match &stream.state {
             State::Watched { connection, .. } => {
                 let connection = *connection;
@@ -253,9 +254,9 @@ impl Tracker {
             stream(connection.server_to_client),
         );
         let writer =
-            |stream: Option<&Box<Stream>>| stream.and_then(|stream| stream.writers.latest());
+            |stream: Option<&Box<Track>>| stream.and_then(|stream| stream.writers.latest());
         let reader =
-            |stream: Option<&Box<Stream>>| stream.and_then(|stream| stream.readers.latest());
+            |stream: Option<&Box<Track>>| stream.and_then(|stream| stream.readers.latest());
         let client = writer(requests).or(reader(responses));
         let server = reader(requests).or(writer(responses));
         connection.client.process = client.or(connection.client.process);
@@ -264,7 +265,7 @@ impl Tracker {
 }
 
 /// Whether a stream has shown that it answers: by a response, or by what only servers send.
-fn answers(stream: &Stream) -> bool {
+fn answers(stream: &Track) -> bool {
     match &stream.state {
         State::Unjudged(suspect) => suspect.answers || suspect.is_mcp,
         State::Watched { .. } | State::Ignored { .. } => false,

@@ -24,6 +24,7 @@ mod slab;
 mod stats;
 mod stream;
 mod timeline;
+mod track;
 mod tracker;
 mod transfer;
 mod users;

@@ -85,6 +85,13 @@ impl Tracker {
             }
             self.end_if_clear(connection, false, at);
         }
+        if self
+            .streams
+            .get(&id)
+            .is_some_and(|stream| stream.is_finished())
+        {
+            self.remove_stream(id);
+        }
     }
 
     /// What is in pieces or lacks its newline gets no better any more.
@@ -130,15 +137,7 @@ impl Tracker {
             return;
         };
         if let Some((outcome, at)) = connection.verdict(grace_over) {
-            for stream in [connection.server_to_client, connection.client_to_server]
-                .into_iter()
-                .flatten()
-            {
-                self.flush_answered(stream);
-            }
-            if let Some(connection) = self.connections.get_mut(&id) {
-                connection.end_all(outcome, at, &mut self.output);
-            }
+            connection.end_unanswered(outcome, at, &mut self.output);
         } else if !grace_over && !connection.ending.waits {
             connection.ending.waits = true;
             let deadline = now.saturating_add(self.output.limits.exit_grace);

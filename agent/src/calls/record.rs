@@ -1,11 +1,12 @@
 //! The call as it goes out: field names and their order are a contract with scripts.
 
+mod fault;
+mod party;
+
 use std::sync::Arc;
 
-use mcp_proto::{
-    Call, Direction, Endpoint, Fault, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext, Transport,
-};
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use mcp_proto::{Call, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext, Transport};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
@@ -13,6 +14,9 @@ use super::{
     trace_id::{ConnectionKey, Ids, ShortId, TraceId, call_id, session_id},
 };
 use crate::host::{ClockOffset, ProcessFacts};
+
+pub use fault::FaultRecord;
+pub use party::Party;
 
 /// The first revision without sessions.
 const FIRST_SESSIONLESS: &str = "2026-07-28";
@@ -110,17 +114,6 @@ pub struct CallRecord {
     /// The wire's trace context.
     #[serde(skip)]
     pub trace_context: Option<TraceContext>,
-}
-
-/// One side of a call.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Party {
-    /// Its own word for its name: a label, never to be trusted.
-    pub name: Option<Box<str>>,
-    /// Its own word for its version.
-    pub version: Option<Box<str>>,
-    /// The process, when it was seen.
-    pub facts: Option<Arc<ProcessFacts>>,
 }
 
 /// What the server's time was spent on, in microseconds. `None` until it is measured.
@@ -243,73 +236,10 @@ impl CallRecord {
     }
 }
 
-impl Party {
-    fn new(endpoint: Endpoint, facts: Option<&Arc<ProcessFacts>>) -> Option<Self> {
-        let Endpoint { process: _, name, version } = endpoint;
-        let party = Self { name, version, facts: facts.cloned() };
-        (party != Self::default()).then_some(party)
-    }
-
-    /// What to call it: its own name, else its process's.
-    #[must_use]
-    pub fn label(&self) -> Option<&str> {
-        let comm = || self.facts.as_ref().and_then(|facts| facts.comm.as_deref());
-        self.name.as_deref().or_else(comm)
-    }
-}
-
-impl Serialize for Party {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let facts = self.facts.as_deref();
-        let mut out = serializer.serialize_struct("Party", 8)?;
-        out.serialize_field("pid", &facts.map(|facts| facts.pid))?;
-        out.serialize_field("name", &self.name)?;
-        out.serialize_field("version", &self.version)?;
-        out.serialize_field("comm", &facts.and_then(|facts| facts.comm.as_deref()))?;
-        out.serialize_field("exe", &facts.and_then(|facts| facts.exe.as_deref()))?;
-        out.serialize_field("cmdline", &facts.map(|facts| &facts.cmdline))?;
-        out.serialize_field("cgroup", &facts.and_then(|facts| facts.cgroup.as_deref()))?;
-        out.serialize_field("container", &facts.and_then(|facts| facts.container.as_deref()))?;
-        out.end()
-    }
-}
-
 impl TaskRecord {
     fn new(task: TaskState) -> Self {
         let TaskState { id, status, age } = task;
         Self { id, status, age_us: age.map(micros) }
-    }
-}
-
-/// A deviation from the protocol, as it goes out.
-#[derive(Clone, Debug, Serialize)]
-pub struct FaultRecord {
-    /// What happened.
-    pub fault: &'static str,
-    /// When, in nanoseconds since the Unix epoch.
-    pub at_unix_ns: u64,
-    /// When, in nanoseconds of CLOCK_MONOTONIC.
-    pub at_mono_ns: Nanos,
-    /// Who wrote it.
-    pub pid: Option<u32>,
-    /// Name of its main thread.
-    pub comm: Option<String>,
-    /// Bytes that it concerns.
-    pub bytes: u64,
-}
-
-impl FaultRecord {
-    /// The record of `fault`.
-    #[must_use]
-    pub fn new(fault: &Fault, writer: Option<&Arc<ProcessFacts>>, clock: ClockOffset) -> Self {
-        Self {
-            fault: fault.kind.code(),
-            at_unix_ns: clock.unix(fault.at),
-            at_mono_ns: fault.at,
-            pid: writer.map(|facts| facts.pid),
-            comm: writer.and_then(|facts| facts.comm.clone()),
-            bytes: fault.bytes,
-        }
     }
 }
 

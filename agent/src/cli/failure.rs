@@ -38,7 +38,7 @@ pub enum Failure {
     #[error(transparent)]
     Sensor(#[from] SensorError),
     /// An output.
-    #[error("{0}; check that there is room and that it may be written")]
+    #[error(transparent)]
     Output(OutputError),
     /// The exporter of spans.
     #[error(transparent)]

@@ -5,7 +5,10 @@ use std::{
     io::{self, BufReader, Write},
 };
 
-use super::{Failure, ReplayArgs, outputs::{Console, outputs}};
+use super::{
+    Failure, ReplayArgs,
+    outputs::{Console, outputs},
+};
 use crate::{
     calls::{
         Origin, Output, Pipeline, Selection,
@@ -27,8 +30,9 @@ pub(super) fn run(args: &ReplayArgs) -> Result<u8, Failure> {
     let mut losses = Losses::default();
     // What came before the damage is shown all the same.
     let replayed = replay(&mut reader, &mut outputs, &mut losses);
-    outputs.finish(&mut losses)?;
+    let finished = outputs.finish(&mut losses);
     replayed?;
+    finished?;
     if let Some(message) = reader.cut_off() {
         writeln!(io::stderr(), "mcpsonar: {message}").unwrap_or_default();
     }
@@ -101,3 +105,6 @@ fn deliver(pipeline: &mut Pipeline<RecordedFacts>, outputs: &mut Outputs) -> Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

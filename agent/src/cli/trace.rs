@@ -36,8 +36,11 @@ pub(super) fn run(args: &TraceArgs) -> Result<u8, Failure> {
     };
     let observed = block_on(&args.target, &args.capture, &mut calls);
     let mut losses = observed.as_ref().map_or_else(|_| Losses::default(), |report| report.losses.clone());
-    // What was seen before a failure is shown all the same.
-    let finished = calls.outputs.finish(&mut losses);
+    // What was seen before a failure is shown all the same; that nothing was is not.
+    let finished = match &observed {
+        Err(_) if calls.calls == 0 => Ok(()),
+        Ok(_) | Err(_) => calls.outputs.finish(&mut losses),
+    };
     let report = observed?;
     if args.format.json {
         tell(&calls.faults, &losses);

@@ -27,6 +27,8 @@ const IDLE_PAUSE: Duration = Duration::from_millis(100);
 const IDLE_AFTER: u32 = 10;
 /// Records taken between two looks at everything else, so that verdicts go out in time.
 const BATCH: usize = 512;
+/// Batches taken before signals and the command are looked at again.
+const MAX_BATCHES: usize = 64;
 /// After its command has ended, the observation goes on until the ring has been empty this long...
 const SETTLE: Duration = Duration::from_millis(60);
 /// ...but no longer than this.
@@ -67,8 +69,13 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
     }
     let mut command = None;
     let mut empty_looks = 0;
+    let mut backlog = false;
     loop {
-        let pause = if empty_looks > IDLE_AFTER { IDLE_PAUSE } else { BUSY_PAUSE };
+        let pause = match (backlog, empty_looks > IDLE_AFTER) {
+            (true, _) => Duration::ZERO,
+            (false, true) => IDLE_PAUSE,
+            (false, false) => BUSY_PAUSE,
+        };
         let next_look = Instant::now() + pause;
         tokio::select! {
             () = sleep_until(next_look) => {}
@@ -88,6 +95,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         }
         let taken = flow.look(&mut sensor, observer);
         empty_looks = if taken == 0 { empty_looks + 1 } else { 0 };
+        backlog = taken >= BATCH * MAX_BATCHES;
         if flow.failure.is_some() && child.is_none() {
             break;
         }
@@ -162,11 +170,14 @@ struct Flow {
 }
 
 impl Flow {
-    /// Empties the ring. Returns how many records there were.
+    /// Takes what is in the ring. Returns how many records that was.
+    ///
+    /// Comes back while the ring still fills faster than it is read: signals and the end of the
+    /// command are waiting too.
     fn look(&mut self, sensor: &mut Sensor, observer: &mut dyn Observer) -> usize {
         sensor.flush_diagnostics();
         let mut total = 0;
-        loop {
+        for _ in 0..MAX_BATCHES {
             let taken = sensor.drain(BATCH, |record| {
                 self.pipeline.record(record);
                 for facts in self.pipeline.take_fresh_facts() {
@@ -177,7 +188,7 @@ impl Flow {
             total += taken;
             self.judge(sensor);
             self.deliver(observer);
-            if taken < BATCH {
+            if taken < BATCH || self.failure.is_some() {
                 break;
             }
         }

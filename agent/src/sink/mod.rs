@@ -42,6 +42,11 @@ pub trait Sink {
     /// When something could not be written.
     fn finish(&mut self, losses: &Losses) -> io::Result<()>;
 
+    /// What to do when it fails.
+    fn advice(&self) -> &'static str {
+        "check that there is room and that it may be written"
+    }
+
     /// How many calls and faults this sink has dropped because its consumer was too slow.
     fn dropped(&self) -> u64;
 }
@@ -56,21 +61,23 @@ pub enum OutputError {
         output: String,
     },
     /// It cannot be written.
-    #[error("cannot write to {output}: {source}")]
+    #[error("cannot write to {output}: {source}; {advice}")]
     Failed {
         /// What was written to.
         output: String,
         /// Why.
         source: io::Error,
+        /// What to do next.
+        advice: &'static str,
     },
 }
 
 impl OutputError {
-    fn new(output: &str, source: io::Error) -> Self {
-        let output = output.to_owned();
+    fn new(sink: &dyn Sink, source: io::Error) -> Self {
+        let output = sink.name().to_owned();
         match source.kind() {
             io::ErrorKind::BrokenPipe => Self::Closed { output },
-            _ => Self::Failed { output, source },
+            _ => Self::Failed { output, source, advice: sink.advice() },
         }
     }
 }
@@ -119,7 +126,7 @@ impl Outputs {
             if let Err(error) = act(sink.as_mut())
                 && first.is_ok()
             {
-                first = Err(OutputError::new(sink.name(), error));
+                first = Err(OutputError::new(sink.as_ref(), error));
             }
         }
         first

@@ -150,6 +150,10 @@ impl Sink for Otlp {
         self.undelivered()
     }
 
+    fn advice(&self) -> &'static str {
+        "check that a collector listens there, by this protocol"
+    }
+
     fn dropped(&self) -> u64 {
         self.dropped
     }

@@ -76,6 +76,27 @@ impl Envelope {
         }
     }
 
+    /// Keeps a value that is at hand as a whole.
+    #[inline]
+    pub(super) fn store(&mut self, field: Field, bytes: &[u8], is_token: bool, limits: &Limits) {
+        let start = self.text.len();
+        // Shorter than every cap: nothing to cut.
+        if bytes.len() <= limits.name_bytes.min(limits.id_bytes).min(limits.uri_bytes)
+            && start + bytes.len() <= limits.captured_bytes
+        {
+            self.text.extend_from_slice(bytes);
+            self.spans[field as usize] = Span {
+                start: u32::try_from(start).unwrap_or(u32::MAX),
+                len: u32::try_from(bytes.len()).unwrap_or(0),
+            };
+            self.present |= field.bit();
+            return;
+        }
+        self.begin(field);
+        self.append(field, bytes, limits);
+        self.finish(field, is_token);
+    }
+
     /// Completes a value. A token that did not fit stays distinct through a hash of its rest.
     pub(super) fn finish(&mut self, field: Field, is_token: bool) {
         if let Some(rest) = self.overflow.take()

@@ -221,6 +221,6 @@ mod tests {
         assert_eq!((PARAMS | RESULT) & Field::ErrorCode.bit(), 0);
         assert_ne!(PARAMS & Field::InputResponses.bit(), 0);
         assert_eq!(RESULT & Field::InputResponses.bit(), 0);
-        assert!(Field::COUNT <= 64);
+        const { assert!(Field::COUNT <= 64) };
     }
 }

@@ -141,6 +141,13 @@ impl Scanner {
         std::mem::take(&mut self.envelope.present)
     }
 
+    /// As [`Scanner::resume`], before the brace that closes the message.
+    pub(crate) fn resume_at_end(&mut self) -> u64 {
+        let before = self.resume(1);
+        self.state = State::After;
+        before
+    }
+
     /// Joins what was known before a hole with what came after it.
     pub(crate) fn rejoin(&mut self, known: u64) {
         self.envelope.present |= known;
@@ -335,6 +342,14 @@ impl Scanner {
                 at + 1
             }
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+                let end = at + token_len(&bytes[at..]);
+                if end < bytes.len() {
+                    if let Slot::Token(field) = slot {
+                        self.envelope.store(field, &bytes[at..end], true, limits);
+                    }
+                    self.state = State::After;
+                    return end;
+                }
                 self.slot = slot;
                 if let Slot::Token(field) = slot {
                     self.envelope.begin(field);
@@ -361,7 +376,6 @@ impl Scanner {
         if matches!(slot, Slot::Hash(_)) {
             self.envelope.begin_hash();
         } else {
-            self.envelope.begin(field);
             if let Some(end) = text::plain_end(bytes, from) {
                 // A token keeps its quotes.
                 let kept = if is_token {
@@ -369,11 +383,11 @@ impl Scanner {
                 } else {
                     &bytes[from..end]
                 };
-                self.envelope.append(field, kept, limits);
-                self.envelope.finish(field, is_token);
+                self.envelope.store(field, kept, is_token, limits);
                 self.state = State::After;
                 return end + 1;
             }
+            self.envelope.begin(field);
             if is_token {
                 self.envelope.append(field, b"\"", limits);
             }
@@ -418,10 +432,7 @@ impl Scanner {
 
     fn token(&mut self, bytes: &[u8], at: usize, limits: &Limits) -> usize {
         let rest = &bytes[at..];
-        let len = rest
-            .iter()
-            .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'-' | b'+' | b'.' | b'E'))
-            .unwrap_or(rest.len());
+        let len = token_len(rest);
         if let Slot::Token(field) = self.slot {
             self.envelope.append(field, &rest[..len], limits);
             if len < rest.len() {
@@ -467,6 +478,17 @@ impl Scanner {
         }
         at
     }
+}
+
+/// The length of the number or literal that bytes begin with.
+#[inline]
+fn token_len(bytes: &[u8]) -> usize {
+    let of_token =
+        |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'-' | b'+' | b'.' | b'E');
+    bytes
+        .iter()
+        .position(|byte| !of_token(byte))
+        .unwrap_or(bytes.len())
 }
 
 /// Passes over a string: the index after its closing quote, or whether an escape is open at the end.

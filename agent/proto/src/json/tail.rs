@@ -30,21 +30,23 @@ const ANSWER: u64 = Field::Result.bit() | Field::Error.bit();
 impl Scanner {
     /// Goes on after a hole with the bytes up to the end of the line.
     pub(crate) fn read_tail(&mut self, position: u64, tail: &[u8], limits: &Limits) -> Tail {
-        let (at, depth) = match resume_point(tail, self.known_depth()) {
-            Resume::Member { at, depth } => (at, depth),
+        let (at, before) = match resume_point(tail, self.known_depth()) {
+            Resume::Member { at, depth } => (at, self.resume(depth)),
+            Resume::Closing { at } => (at, self.resume_at_end()),
             Resume::Message { at } if tail[..at].iter().all(u8::is_ascii_whitespace) => {
                 return Tail::Another { at };
             }
             Resume::Message { .. } | Resume::Never => return Tail::Broken,
         };
-        let before = self.resume(depth);
         // The closing brace ends the push; only white space follows it.
         let _step = self.push(position + at as u64, &tail[at..], limits);
         let after = self.envelope().present;
         self.rejoin(before);
         let both = before | after;
         let method_and_answer = both & Field::Method.bit() != 0 && both & ANSWER != 0;
-        if self.is_done() && before & after & ONCE == 0 && !method_and_answer {
+        // Head and tail together have to be a message: where the tail says nothing, the head has to.
+        let is_message = both & (ANSWER | Field::Method.bit()) != 0;
+        if self.is_done() && before & after & ONCE == 0 && is_message && !method_and_answer {
             Tail::Message
         } else {
             Tail::Broken
@@ -57,6 +59,8 @@ impl Scanner {
 enum Resume {
     /// At the key at this index, a member of the object at this depth (1 is the message).
     Member { at: usize, depth: usize },
+    /// At the brace at this index, which closes the message: no member lies in the tail as a whole.
+    Closing { at: usize },
     /// A whole message begins at this index: the hole swallowed the end of another one.
     Message { at: usize },
     /// Nowhere.
@@ -73,6 +77,7 @@ fn resume_point(tail: &[u8], known_depth: usize) -> Resume {
     if tail.get(at) != Some(&b'}') {
         return Resume::Never;
     }
+    let closing = at;
     let mut depth = 1_usize;
     // Earliest members found so far of the message and of the object within it.
     let mut members: [Option<usize>; 2] = [None, None];
@@ -122,6 +127,8 @@ fn resume_point(tail: &[u8], known_depth: usize) -> Resume {
     match members {
         [_, Some(at)] if depth >= 2 && known_depth >= 2 => Resume::Member { at, depth: 2 },
         [Some(at), _] if known_depth >= 1 => Resume::Member { at, depth: 1 },
+        // A message closes at least what it is and what it holds.
+        [None, None] if known_depth >= 1 && depth >= 2 => Resume::Closing { at: closing },
         _ => Resume::Never,
     }
 }
@@ -180,7 +187,7 @@ mod tests {
             (r#""jsonrpc":"2.0","id":"a\"b"}"#.to_owned(), 1)
         );
         assert_eq!(at(r#"xx"}]},"id":5}"#, 2), (r#""id":5}"#.to_owned(), 1));
-        assert_eq!(at(r#"xx"}}}}"#, 2).1, 0);
+        assert_eq!(at(r#"xx"}}}}"#, 2).0, "Closing { at: 6 }");
         assert_eq!(at("no brace", 2), ("Never".to_owned(), 0));
     }
 

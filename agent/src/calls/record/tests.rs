@@ -1,4 +1,4 @@
-use mcp_proto::{Carrier, ConnectionId, Continuation, Half, Method, ProcessId, RequestId};
+use mcp_proto::{Carrier, ConnectionId, Continuation, Endpoint, Half, Method, ProcessId, RequestId};
 use serde_json::{Value, json};
 
 use super::*;

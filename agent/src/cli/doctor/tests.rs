@@ -32,9 +32,13 @@ fn parsing() {
 
 #[test]
 fn the_table_of_hooks() {
-    let text = text::render(&findings(vec![hook("fentry a", 1, false), hook("raw b", 2, true), hook("exit", 0, true)]));
-    assert!(text.contains("tier 1    fentry a  off: refused; lost: reads"), "{text}");
-    assert!(text.contains("tier 2    raw b     on\n") && text.contains("tier any  exit"), "{text}");
+    let mut hooks = vec![hook("exit", 0, true), hook("raw b", 2, true)];
+    hooks.extend((0..20).map(|n| hook(&format!("fentry {n}"), 1, false)));
+    let text = text::render(&findings(hooks));
+    assert!(text.contains("  tier any  on\n            exit\n  tier 2    on\n            raw b\n"), "{text}");
+    assert_eq!(text.matches("tier 1    off: refused; lost: reads").count(), 1, "{text}");
+    assert!(text.contains("            fentry 0, fentry 1,") && text.contains("fentry 19\n"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert!(text.contains("tracing works, in tier 2"), "{text}");
     let none = Findings { hooks_error: Some("why".to_owned()), ..findings(vec![]) };
     assert!(text::render(&none).contains("none: why"));

@@ -26,8 +26,7 @@ fn render_to(findings: &Findings, out: &mut String) -> fmt::Result {
     if let Some(error) = &findings.hooks_error {
         return writeln!(out, "  none: {error}");
     }
-    let width = findings.hooks.iter().map(|hook| hook.name.chars().count()).max().unwrap_or(0);
-    findings.hooks.iter().try_for_each(|hook| render_hook(hook, width, out))?;
+    render_hooks(&findings.hooks, out)?;
     writeln!(out, "\n{}", verdict(&findings.hooks))
 }
 
@@ -69,18 +68,44 @@ fn surroundings(host: &HostFindings, out: &mut String) -> fmt::Result {
     row(out, "pid namespace", namespace)
 }
 
-fn render_hook(hook: &HookStatus, width: usize, out: &mut String) -> fmt::Result {
-    let HookStatus { name, tier, on, reason, lost } = hook;
-    let tier = if *tier == 0 { "any".to_owned() } else { tier.to_string() };
-    let state = if *on { "on" } else { "off" };
-    write!(out, "  tier {tier:<3}  {name:<width$}  {state}")?;
-    if !on {
-        write!(out, ": {reason}")?;
-        if !lost.is_empty() {
-            write!(out, "; lost: {lost}")?;
+/// Hooks that are off for the same reason share their line: a tier has dozens of them.
+fn render_hooks(hooks: &[HookStatus], out: &mut String) -> fmt::Result {
+    let mut told: Vec<(u8, bool, &str, &str)> = Vec::new();
+    for HookStatus { name: _, tier, on, reason, lost } in hooks {
+        // What would be lost does not matter while it is not.
+        let state = (*tier, *on, reason.as_str(), if *on { "" } else { lost.as_str() });
+        if told.contains(&state) {
+            continue;
         }
+        told.push(state);
+        let alike = hooks.iter().filter(|hook| {
+            (hook.tier, hook.on, &hook.reason) == (*tier, *on, reason) && (*on || hook.lost == *lost)
+        });
+        let names: Vec<&str> = alike.map(|hook| hook.name.as_str()).collect();
+        let tier = if *tier == 0 { "any".to_owned() } else { tier.to_string() };
+        match (*on, lost.as_str()) {
+            (true, _) => writeln!(out, "  tier {tier:<3}  on")?,
+            (false, "") => writeln!(out, "  tier {tier:<3}  off: {reason}")?,
+            (false, lost) => writeln!(out, "  tier {tier:<3}  off: {reason}; lost: {lost}")?,
+        }
+        wrapped(&names, out)?;
     }
-    writeln!(out)
+    Ok(())
+}
+
+/// Names in indented lines of at most 100 columns.
+fn wrapped(names: &[&str], out: &mut String) -> fmt::Result {
+    const INDENT: &str = "            ";
+    let mut line = String::new();
+    for (index, name) in names.iter().enumerate() {
+        if !line.is_empty() && INDENT.len() + line.len() + name.len() > 98 {
+            writeln!(out, "{INDENT}{}", line.trim_end())?;
+            line.clear();
+        }
+        let comma = if index + 1 < names.len() { ", " } else { "" };
+        write!(line, "{name}{comma}")?;
+    }
+    writeln!(out, "{INDENT}{line}")
 }
 
 /// In one sentence, what a trace would get. A tier that has an attached hook is usable.

@@ -1,11 +1,9 @@
 //! Whatever the messages and however they are split, merged, polluted or lost: no wrong pairing,
 //! no panic, every byte accounted for, and without loss every call.
 
-mod common;
-
 use std::collections::HashMap;
 
-use common::{CLIENT, Host, SERVER, STDIN, STDOUT};
+use crate::host::{CLIENT, Host, SERVER, STDIN, STDOUT};
 use mcp_proto::{
     Carrier, Content, Direction, Event, Limits, Loss, Outcome, ProcessId, ResultType, Side,
     StreamId, Tracker, Transfer,
@@ -382,7 +380,7 @@ proptest! {
         rarely in 1..6_usize,
     ) {
         let script = script(&steps);
-        let lose = |n: usize| n > 1 && n % rarely == 0 && lost[n % lost.len()];
+        let lose = |n: usize| n > 1 && n.is_multiple_of(rarely) && lost[n % lost.len()];
         let mut host = play(&script, &cut, merge, &lose, &|_| false);
         let stats = host.finish();
         let outcomes = check_pairing(&host, &script)?;

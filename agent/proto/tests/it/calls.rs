@@ -1,10 +1,9 @@
 //! Calls of one session, from the first message to the end.
 
-mod common;
-
-use common::{CLIENT, Host, SERVER, STDIN, STDOUT, call, result};
+use crate::host::{CLIENT, Host, SERVER, STDIN, STDOUT, call, result};
 use mcp_proto::{
-    Direction, FaultKind, Limits, Loss, Outcome, ProcessId, ResultType, Side, StreamId, Verdict,
+    Carrier, Content, Direction, FaultKind, Limits, Loss, Outcome, PairId, ProcessId, ResultType,
+    Side, StreamId, Transfer, Transport, Verdict,
 };
 
 const MS: u64 = 1_000_000;
@@ -433,4 +432,220 @@ fn state_is_bounded() {
     assert_eq!(host.calls[1].loss, [Loss::Evicted]);
     assert_eq!(host.finish().calls_evicted, 20);
     assert_eq!(host.calls.len(), 31);
+}
+
+#[test]
+fn bytes_lost_between_messages_touch_the_calls_in_flight() {
+    let mut host = Host::new();
+    host.handshake();
+    host.ask(&call(1, "in flight"));
+    let lost = format!("{}\n", result(9, "lost")).len() as u64;
+    host.lost_syscall(STDOUT, Side::Writer, lost);
+    host.read(STDOUT, CLIENT, lost);
+    host.answer(&result(1, "x"));
+    host.ask(&call(2, "after"));
+    host.answer(&result(2, "x"));
+    host.answer(&result(77, "of a request that was lost, perhaps"));
+    let got: Vec<_> = host.calls[1..]
+        .iter()
+        .map(|it| (it.outcome, it.loss.clone()))
+        .collect();
+    assert_eq!(got, [(Outcome::Ok, vec![Loss::Gap]), (Outcome::Ok, vec![])]);
+    assert!(host.faults.is_empty());
+    assert_eq!(host.finish().bytes_missing, lost);
+}
+
+#[test]
+fn two_threads_that_read_the_same_count_are_put_in_a_row() {
+    let mut host = Host::new();
+    host.handshake();
+    let (a, b) = (format!("{}\n", call(1, "a")), format!("{}\n", call(2, "b")));
+    host.write(STDIN, CLIENT, a.as_bytes());
+    // The second record says the offset of the first.
+    host.set_count(STDIN, Side::Writer, -(a.len() as i64));
+    host.write(STDIN, CLIENT, b.as_bytes());
+    host.set_count(STDIN, Side::Writer, a.len() as i64);
+    host.read(STDIN, SERVER, (a.len() + b.len()) as u64);
+    host.ask(&call(3, "c"));
+    for id in [3, 2, 1] {
+        host.answer(&result(id, "x"));
+    }
+    let got: Vec<_> = host.calls[1..]
+        .iter()
+        .map(|it| it.tool.as_deref().unwrap())
+        .collect();
+    assert_eq!(got, ["c", "b", "a"]);
+    assert!(host.calls.iter().all(|it| it.loss.is_empty()));
+}
+
+#[test]
+fn pieces_of_two_syscalls_may_arrive_interleaved() {
+    let mut host = Host::new();
+    host.handshake();
+    let lines = [format!("{}\n", call(1, "a")), format!("{}\n", call(2, "b"))];
+    let offset = host.count(STDIN, Side::Writer);
+    let mut records = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let half = line.len() / 2;
+        let start = offset + if index == 0 { 0 } else { lines[0].len() as u64 };
+        let (head, tail) = line.as_bytes().split_at(half);
+        for (at, bytes, last) in [(0, head, false), (half, tail, true)] {
+            records.push(Transfer {
+                stream: STDIN,
+                pair: None,
+                carrier: Carrier::Pipe,
+                fresh: true,
+                side: Side::Writer,
+                process: CLIENT,
+                entered: 5_000 + index as u64,
+                exited: 5_100,
+                offset: start,
+                len: line.len() as u64,
+                content: Content {
+                    at: at as u64,
+                    bytes,
+                },
+                last,
+            });
+        }
+    }
+    for index in [0, 2, 3, 1] {
+        host.tracker.transfer(&records[index]);
+    }
+    let total = lines.iter().map(String::len).sum::<usize>();
+    host.set_count(STDIN, Side::Writer, total as i64);
+    host.read(STDIN, SERVER, total as u64);
+    host.answer(&result(2, "x"));
+    host.answer(&result(1, "x"));
+    let got: Vec<_> = host.calls[1..]
+        .iter()
+        .map(|it| it.tool.as_deref().unwrap())
+        .collect();
+    assert_eq!(got, ["b", "a"]);
+}
+
+#[test]
+fn two_servers_of_which_only_the_client_is_seen() {
+    let mut host = Host::new();
+    let streams = [(StreamId(1), StreamId(2)), (StreamId(3), StreamId(4))];
+    for (index, (requests, _)) in streams.iter().enumerate() {
+        let line = format!("{}\n", call(10 + index as u32, &format!("t{index}")));
+        host.write(*requests, CLIENT, line.as_bytes());
+    }
+    for (index, (_, responses)) in streams.iter().enumerate().rev() {
+        let line = format!("{}\n", result(10 + index as u32, "x"));
+        let len = line.len() as u64;
+        host.syscall(
+            *responses,
+            Side::Reader,
+            CLIENT,
+            len,
+            &[(0, line.as_bytes())],
+        );
+    }
+    host.sleep(2_000 * MS);
+    let mut got: Vec<_> = host
+        .calls
+        .iter()
+        .map(|it| (it.tool.clone().unwrap(), it.streams))
+        .collect();
+    got.sort();
+    assert_eq!(
+        got,
+        [
+            ("t0".into(), [Some(StreamId(1)), Some(StreamId(2))]),
+            ("t1".into(), [Some(StreamId(3)), Some(StreamId(4))])
+        ]
+    );
+}
+
+#[test]
+fn a_socket_with_a_name_is_joined_by_its_pair_alone() {
+    let mut host = Host::new();
+    host.carrier = Carrier::UnixSocket;
+    // Two clients of one server, with the same ids.
+    for client in 0..2_u64 {
+        for direction in 1..=2 {
+            host.pairs
+                .insert(StreamId(10 * client + direction), PairId(client));
+        }
+    }
+    for client in 0..2_u64 {
+        let line = format!("{}\n", call(1, &format!("t{client}")));
+        host.write(
+            StreamId(10 * client + 1),
+            ProcessId(client),
+            line.as_bytes(),
+        );
+        host.read(StreamId(10 * client + 1), SERVER, line.len() as u64);
+    }
+    for client in [1, 0] {
+        let line = format!("{}\n", result(1, "x"));
+        host.write(StreamId(10 * client + 2), SERVER, line.as_bytes());
+        host.read(
+            StreamId(10 * client + 2),
+            ProcessId(client),
+            line.len() as u64,
+        );
+    }
+    let got: Vec<_> = host
+        .calls
+        .iter()
+        .map(|it| (it.tool.as_deref().unwrap(), it.client.process, it.transport))
+        .collect();
+    assert_eq!(
+        got,
+        [
+            ("t1", Some(ProcessId(1)), Transport::Socket),
+            ("t0", Some(ProcessId(0)), Transport::Socket)
+        ]
+    );
+}
+
+#[test]
+fn a_fork_that_shares_the_stream_ends_nothing() {
+    let mut host = Host::new();
+    host.handshake();
+    host.ask(&call(1, "t"));
+    // A child of the server prints and exits.
+    host.write(STDOUT, ProcessId(201), b"child was here\n");
+    host.read(STDOUT, CLIENT, 15);
+    host.exit(ProcessId(201));
+    host.answer(&result(1, "x"));
+    assert_eq!(host.calls[1].outcome, Outcome::Ok);
+    assert_eq!(host.calls[1].server.process, Some(SERVER));
+    assert_eq!(host.faults[0].process, Some(ProcessId(201)));
+}
+
+#[test]
+fn an_unjudged_stream_is_granted_more_and_content_length_framing_is_told() {
+    let mut host = Host::new();
+    host.syscall(STDOUT, Side::Writer, SERVER, 4_000, &[]);
+    assert_eq!(host.verdicts[&STDOUT], Verdict::LookAgain);
+    let mut host = Host::new();
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","clientInfo":{"name":"c"}}}"#;
+    host.write(
+        STDIN,
+        CLIENT,
+        format!("Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes(),
+    );
+    assert_eq!(host.verdicts[&STDIN], Verdict::Watch);
+    assert_eq!(host.faults[0].kind, FaultKind::ContentLengthFraming);
+}
+
+#[test]
+fn a_response_may_be_read_after_its_server_is_gone() {
+    let mut host = Host::new();
+    host.handshake();
+    host.ask(&call(1, "t"));
+    let line = format!("{}\n", result(1, "x"));
+    host.write(STDOUT, SERVER, line.as_bytes());
+    host.exit(SERVER);
+    host.read(STDOUT, CLIENT, line.len() as u64);
+    host.read(STDOUT, CLIENT, 0);
+    host.read(STDOUT, CLIENT, 0);
+    host.exit(CLIENT);
+    assert_eq!((host.calls.len(), host.calls[1].outcome), (2, Outcome::Ok));
+    assert!(host.calls[1].loss.is_empty());
+    assert!(host.calls[1].response.unwrap().last_read.is_some());
 }

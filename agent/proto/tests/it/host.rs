@@ -1,9 +1,4 @@
 //! A simulated host: processes, streams and what the kernel would say about them.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part"
-)]
 
 use std::collections::HashMap;
 
@@ -12,30 +7,30 @@ use mcp_proto::{
     Tracker, Transfer, Verdict,
 };
 
-pub const CLIENT: ProcessId = ProcessId(100);
-pub const SERVER: ProcessId = ProcessId(200);
-pub const STDIN: StreamId = StreamId(1);
-pub const STDOUT: StreamId = StreamId(2);
+pub(crate) const CLIENT: ProcessId = ProcessId(100);
+pub(crate) const SERVER: ProcessId = ProcessId(200);
+pub(crate) const STDIN: StreamId = StreamId(1);
+pub(crate) const STDOUT: StreamId = StreamId(2);
 
-pub struct Host {
-    pub tracker: Tracker,
-    pub now: Nanos,
-    pub calls: Vec<Call>,
-    pub faults: Vec<Fault>,
-    pub verdicts: HashMap<StreamId, Verdict>,
-    pub looked_again: usize,
+pub(crate) struct Host {
+    pub(crate) tracker: Tracker,
+    pub(crate) now: Nanos,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) verdicts: HashMap<StreamId, Verdict>,
+    pub(crate) looked_again: usize,
     counts: HashMap<(StreamId, bool), u64>,
-    pub fresh: bool,
-    pub carrier: Carrier,
-    pub pairs: HashMap<StreamId, PairId>,
+    pub(crate) fresh: bool,
+    pub(crate) carrier: Carrier,
+    pub(crate) pairs: HashMap<StreamId, PairId>,
 }
 
 impl Host {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Limits::default())
     }
 
-    pub fn with(limits: Limits) -> Self {
+    pub(crate) fn with(limits: Limits) -> Self {
         Self {
             tracker: Tracker::new(limits),
             now: 1_000,
@@ -50,7 +45,7 @@ impl Host {
         }
     }
 
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         while let Some(event) = self.tracker.poll_event() {
             match event {
                 Event::Call(call) => self.calls.push(*call),
@@ -64,7 +59,7 @@ impl Host {
     }
 
     /// One syscall with the given captured pieces; takes 10 ns.
-    pub fn syscall(
+    pub(crate) fn syscall(
         &mut self,
         stream: StreamId,
         side: Side,
@@ -78,8 +73,8 @@ impl Host {
         self.syscall_at(stream, side, process, len, pieces, entered, exited);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "a record has as many fields")]
-    pub fn syscall_at(
+    #[expect(clippy::too_many_arguments, reason = "a record has as many fields")]
+    pub(crate) fn syscall_at(
         &mut self,
         stream: StreamId,
         side: Side,
@@ -123,15 +118,31 @@ impl Host {
         self.drain();
     }
 
+    pub(crate) fn count(&self, stream: StreamId, side: Side) -> u64 {
+        self.counts
+            .get(&(stream, side == Side::Writer))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// Moves a side's count without a record.
+    pub(crate) fn set_count(&mut self, stream: StreamId, side: Side, by: i64) {
+        let count = self
+            .counts
+            .entry((stream, side == Side::Writer))
+            .or_default();
+        *count = count.saturating_add_signed(by);
+    }
+
     /// A record that never arrives: the count moves on.
-    pub fn lost_syscall(&mut self, stream: StreamId, side: Side, len: u64) {
+    pub(crate) fn lost_syscall(&mut self, stream: StreamId, side: Side, len: u64) {
         *self
             .counts
             .entry((stream, side == Side::Writer))
             .or_default() += len;
     }
 
-    pub fn write(&mut self, stream: StreamId, process: ProcessId, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, stream: StreamId, process: ProcessId, bytes: &[u8]) {
         self.syscall(
             stream,
             Side::Writer,
@@ -141,31 +152,45 @@ impl Host {
         );
     }
 
-    pub fn read(&mut self, stream: StreamId, process: ProcessId, len: u64) {
+    pub(crate) fn read(&mut self, stream: StreamId, process: ProcessId, len: u64) {
         self.syscall(stream, Side::Reader, process, len, &[]);
     }
 
+    /// A message in writes of at most so many bytes.
+    pub(crate) fn message(&mut self, from_client: bool, text: &str, portion: usize) {
+        let (stream, writer, reader) = if from_client {
+            (STDIN, CLIENT, SERVER)
+        } else {
+            (STDOUT, SERVER, CLIENT)
+        };
+        let line = format!("{text}\n");
+        for bytes in line.as_bytes().chunks(portion) {
+            self.write(stream, writer, bytes);
+        }
+        self.read(stream, reader, line.len() as u64);
+    }
+
     /// The client's message, written and read at once.
-    pub fn ask(&mut self, text: &str) {
+    pub(crate) fn ask(&mut self, text: &str) {
         let line = format!("{text}\n");
         self.write(STDIN, CLIENT, line.as_bytes());
         self.read(STDIN, SERVER, line.len() as u64);
     }
 
     /// The server's message, written and read at once.
-    pub fn answer(&mut self, text: &str) {
+    pub(crate) fn answer(&mut self, text: &str) {
         let line = format!("{text}\n");
         self.write(STDOUT, SERVER, line.as_bytes());
         self.read(STDOUT, CLIENT, line.len() as u64);
     }
 
-    pub fn exit(&mut self, process: ProcessId) {
+    pub(crate) fn exit(&mut self, process: ProcessId) {
         self.now += 20;
         self.tracker.process_exited(process, self.now);
         self.drain();
     }
 
-    pub fn sleep(&mut self, nanos: Nanos) {
+    pub(crate) fn sleep(&mut self, nanos: Nanos) {
         self.now += nanos;
         while self.tracker.poll_timeout().is_some_and(|at| at <= self.now) {
             self.tracker.handle_timeout(self.now);
@@ -173,7 +198,7 @@ impl Host {
         self.drain();
     }
 
-    pub fn finish(&mut self) -> Stats {
+    pub(crate) fn finish(&mut self) -> Stats {
         self.now += 20;
         self.tracker.finish(self.now);
         self.drain();
@@ -186,20 +211,20 @@ impl Host {
     }
 
     /// The first calls of a session, so that both streams are recognised.
-    pub fn handshake(&mut self) {
+    pub(crate) fn handshake(&mut self) {
         self.ask(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#);
         self.answer(r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"s","version":"2"}}}"#);
         self.ask(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
     }
 }
 
-pub fn call(id: u32, tool: &str) -> String {
+pub(crate) fn call(id: u32, tool: &str) -> String {
     format!(
         r#"{{"method":"tools/call","params":{{"name":"{tool}","arguments":{{"x":"y"}},"_meta":{{"progressToken":{id}}}}},"jsonrpc":"2.0","id":{id}}}"#
     )
 }
 
-pub fn result(id: u32, text: &str) -> String {
+pub(crate) fn result(id: u32, text: &str) -> String {
     format!(
         r#"{{"result":{{"content":[{{"type":"text","text":"{text}"}}],"isError":false}},"jsonrpc":"2.0","id":{id}}}"#
     )

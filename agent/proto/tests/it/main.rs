@@ -1,0 +1,12 @@
+//! The tracker as its driver sees it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod calls;
+mod corpus;
+mod host;
+mod splits;

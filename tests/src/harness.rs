@@ -1,0 +1,9 @@
+//! Runs the agent around the fixtures and holds what it saw against what happened.
+
+mod agent;
+mod calls;
+mod guard;
+
+pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
+pub use calls::{check_lines, check_perfect, pick};
+pub use guard::{Guard, output_within, wait_within};
