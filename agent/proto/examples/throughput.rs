@@ -4,9 +4,7 @@
 
 use std::time::Instant;
 
-use mcp_proto::{
-    Carrier, Content, Event, Limits, Nanos, ProcessId, Side, StreamId, Tracker, Transfer,
-};
+use mcp_proto::{Carrier, Content, Event, Limits, Nanos, ProcessId, Side, StreamId, Tracker, Transfer};
 
 const CLIENT: ProcessId = ProcessId(1);
 const SERVER: ProcessId = ProcessId(2);
@@ -58,10 +56,7 @@ impl Session {
             let at = number * PIECE;
             let last = at + bytes.len() == line.len();
             self.tracker.transfer(&Transfer {
-                content: Content {
-                    at: at as u64,
-                    bytes,
-                },
+                content: Content { at: at as u64, bytes },
                 last,
                 ..written
             });
@@ -98,9 +93,7 @@ fn response(id: u64, text: &str) -> String {
 
 /// Bytes a nanosecond, for results of one MiB.
 fn large(text: &str) -> f64 {
-    let lines: Vec<_> = (0..64)
-        .map(|id| (request(id), response(id, text)))
-        .collect();
+    let lines: Vec<_> = (0..64).map(|id| (request(id), response(id, text))).collect();
     let bytes: usize = lines
         .iter()
         .map(|(request, response)| request.len() + response.len())
@@ -119,9 +112,7 @@ fn large(text: &str) -> f64 {
 /// Messages a second, for messages of about 200 bytes.
 fn small() -> f64 {
     let text = "The answer is known, and it is in the second paragraph of the third page, near the end of it.";
-    let lines: Vec<_> = (0..100_000)
-        .map(|id| (request(id), response(id, text)))
-        .collect();
+    let lines: Vec<_> = (0..100_000).map(|id| (request(id), response(id, text))).collect();
     let mut session = Session::new();
     let start = Instant::now();
     for (request, response) in &lines {

@@ -65,11 +65,7 @@ impl Alignment {
             Some((_, at)) if at > entered => self.read.min(len),
             _ => 0,
         };
-        let overlap = if overlap > 0 && same(overlap) {
-            overlap
-        } else {
-            0
-        };
+        let overlap = if overlap > 0 && same(overlap) { overlap } else { 0 };
         self.in_flight = self.read - overlap;
         self.base += self.in_flight;
     }

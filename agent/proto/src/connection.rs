@@ -7,8 +7,7 @@ use crate::output::Output;
 use crate::slab::{Slab, Slot};
 use crate::timeline::Ends;
 use crate::{
-    Call, Carrier, ConnectionId, Direction, Endpoint, Half, Loss, Nanos, Outcome, ResultType,
-    StreamId, Transport,
+    Call, Carrier, ConnectionId, Direction, Endpoint, Half, Loss, Nanos, Outcome, ResultType, StreamId, Transport,
 };
 
 /// A call under way.
@@ -318,8 +317,8 @@ impl Connection {
         } = it;
         let without_reads = |half: &Half| half.first_read.is_none() && half.last_read.is_none();
         let request = without_reads(&call.request) && self.is_unaligned(call.direction);
-        let response = call.response.as_ref().is_some_and(without_reads)
-            && self.is_unaligned(call.direction.reversed());
+        let response =
+            call.response.as_ref().is_some_and(without_reads) && self.is_unaligned(call.direction.reversed());
         if request || response {
             note(&mut call.loss, Loss::Unaligned);
         }

@@ -43,10 +43,8 @@ impl Tracker {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
         if let Some(stream) = self.streams.get(&id) {
-            self.connections.insert(
-                connection,
-                Box::new(Connection::new(connection, stream.carrier)),
-            );
+            self.connections
+                .insert(connection, Box::new(Connection::new(connection, stream.carrier)));
             self.half.push(connection);
         }
         connection
@@ -130,9 +128,8 @@ impl Tracker {
             return false;
         };
         self.half.iter().any(|connection| {
-            self.half_stream(*connection).is_some_and(|(known, _)| {
-                known.id != id && relation(known.ends(), stream.ends()).is_some()
-            })
+            self.half_stream(*connection)
+                .is_some_and(|(known, _)| known.id != id && relation(known.ends(), stream.ends()).is_some())
         })
     }
 
@@ -149,9 +146,7 @@ impl Tracker {
 
     fn join(&mut self, id: StreamId, to: ConnectionId, direction: Direction) {
         self.stop_holding(id);
-        let (Some(stream), Some(connection)) =
-            (self.streams.get_mut(&id), self.connections.get_mut(&to))
-        else {
+        let (Some(stream), Some(connection)) = (self.streams.get_mut(&id), self.connections.get_mut(&to)) else {
             return;
         };
         let state = State::Watched {
@@ -249,14 +244,9 @@ impl Tracker {
             return;
         };
         let stream = |id: Option<StreamId>| id.and_then(|id| self.streams.get(&id));
-        let (requests, responses) = (
-            stream(connection.client_to_server),
-            stream(connection.server_to_client),
-        );
-        let writer =
-            |stream: Option<&Box<Track>>| stream.and_then(|stream| stream.writers.latest());
-        let reader =
-            |stream: Option<&Box<Track>>| stream.and_then(|stream| stream.readers.latest());
+        let (requests, responses) = (stream(connection.client_to_server), stream(connection.server_to_client));
+        let writer = |stream: Option<&Box<Track>>| stream.and_then(|stream| stream.writers.latest());
+        let reader = |stream: Option<&Box<Track>>| stream.and_then(|stream| stream.readers.latest());
         let client = writer(requests).or(reader(responses));
         let server = reader(requests).or(writer(responses));
         connection.client.process = client.or(connection.client.process);

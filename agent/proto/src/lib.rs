@@ -30,13 +30,11 @@ mod transfer;
 mod users;
 
 pub use call::{
-    Call, Continuation, Direction, Endpoint, Half, Loss, Method, Outcome, RequestId, ResultType,
-    TaskState, TraceContext, Transport,
+    Call, Continuation, Direction, Endpoint, Half, Loss, Method, Outcome, RequestId, ResultType, TaskState,
+    TraceContext, Transport,
 };
 pub use event::{Event, Fault, FaultKind, Verdict};
 pub use limits::Limits;
 pub use stats::Stats;
 pub use tracker::Tracker;
-pub use transfer::{
-    Carrier, ConnectionId, Content, Nanos, PairId, ProcessId, Side, StreamId, Transfer,
-};
+pub use transfer::{Carrier, ConnectionId, Content, Nanos, PairId, ProcessId, Side, StreamId, Transfer};

@@ -4,9 +4,7 @@ use std::cmp::Reverse;
 
 use crate::connection::{Connection, note};
 use crate::tracker::{Timer, Tracker};
-use crate::{
-    ConnectionId, Direction, Fault, FaultKind, Loss, Nanos, Outcome, ProcessId, Side, StreamId,
-};
+use crate::{ConnectionId, Direction, Fault, FaultKind, Loss, Nanos, Outcome, ProcessId, Side, StreamId};
 
 impl Tracker {
     /// A process has ended. Its last transfers are to be given before.
@@ -25,12 +23,8 @@ impl Tracker {
             {
                 let ending = &mut connection.ending;
                 let (writer, reader) = match direction {
-                    Direction::ClientToServer => {
-                        (&mut ending.client_exited, &mut ending.server_exited)
-                    }
-                    Direction::ServerToClient => {
-                        (&mut ending.server_exited, &mut ending.client_exited)
-                    }
+                    Direction::ClientToServer => (&mut ending.client_exited, &mut ending.server_exited),
+                    Direction::ServerToClient => (&mut ending.server_exited, &mut ending.client_exited),
                 };
                 if writer_gone {
                     writer.get_or_insert(at);
@@ -50,11 +44,7 @@ impl Tracker {
             self.end_if_clear(connection, false, at);
         }
         for id in used {
-            if self
-                .streams
-                .get(&id)
-                .is_some_and(|stream| stream.is_finished())
-            {
+            if self.streams.get(&id).is_some_and(|stream| stream.is_finished()) {
                 self.end_of_bytes(id, at);
                 self.remove_stream(id);
             }
@@ -85,11 +75,7 @@ impl Tracker {
             }
             self.end_if_clear(connection, false, at);
         }
-        if self
-            .streams
-            .get(&id)
-            .is_some_and(|stream| stream.is_finished())
-        {
+        if self.streams.get(&id).is_some_and(|stream| stream.is_finished()) {
             self.remove_stream(id);
         }
     }
@@ -227,16 +213,9 @@ impl Tracker {
     /// Makes room by forgetting the oldest stream, one that is not MCP if possible.
     pub(crate) fn evict_stream(&mut self) {
         const LOOKED_AT: usize = 64;
-        let known = |id: &StreamId| {
-            self.streams
-                .get(id)
-                .map(|stream| stream.connection().is_some())
-        };
+        let known = |id: &StreamId| self.streams.get(id).map(|stream| stream.connection().is_some());
         let candidates = self.ages.iter().take(LOOKED_AT);
-        let at = candidates
-            .clone()
-            .position(|id| known(id) != Some(true))
-            .unwrap_or(0);
+        let at = candidates.clone().position(|id| known(id) != Some(true)).unwrap_or(0);
         let Some(id) = self.ages.remove(at) else {
             return;
         };
@@ -269,9 +248,7 @@ impl Tracker {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        let item = stream
-            .framer
-            .end(stream.bytes.cursor(), &self.output.limits);
+        let item = stream.framer.end(stream.bytes.cursor(), &self.output.limits);
         if let Some(item) = item {
             self.take(id, item, at);
         }
@@ -309,19 +286,11 @@ impl Tracker {
 
     fn remove_if_over(&mut self, id: ConnectionId) {
         let over = |connection: &Connection| {
-            connection.client_to_server.is_none()
-                && connection.server_to_client.is_none()
-                && !connection.ending.waits
+            connection.client_to_server.is_none() && connection.server_to_client.is_none() && !connection.ending.waits
         };
-        if self
-            .connections
-            .get(&id)
-            .is_some_and(|connection| over(connection))
-        {
+        if self.connections.get(&id).is_some_and(|connection| over(connection)) {
             if let Some(mut connection) = self.connections.remove(&id) {
-                let (outcome, at) = connection
-                    .verdict(true)
-                    .unwrap_or((Outcome::Pending, self.latest));
+                let (outcome, at) = connection.verdict(true).unwrap_or((Outcome::Pending, self.latest));
                 connection.end_all(outcome, at, &mut self.output);
             }
             self.half.retain(|half| *half != id);

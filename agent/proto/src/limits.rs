@@ -50,6 +50,8 @@ pub struct Limits {
     /// What `strange_*`, `unknown_messages` and `unjudged_bytes` are multiplied with where the
     /// peers are those of a known connection that lacks this direction.
     pub expected_factor: u32,
+    /// Allowances that an unknown stream is granted before it is ignored.
+    pub grants: u32,
     /// Captured bytes after which an unjudged stream is granted another allowance.
     pub allowance_bytes: u64,
 
@@ -95,6 +97,7 @@ impl Default for Limits {
             unknown_messages: 32,
             unjudged_bytes: 512 * 1024,
             expected_factor: 64,
+            grants: 64,
             allowance_bytes: 32 * 1024,
             cancelled_ids: 256,
             continuations: 64,

@@ -50,9 +50,7 @@ pub(crate) fn method(name: &[u8]) -> Option<Known> {
     let (sender, target) = match name {
         b"tools/call" => (Client, Target::Tool),
         b"prompts/get" => (Client, Target::Prompt),
-        b"resources/read" | b"resources/subscribe" | b"resources/unsubscribe" => {
-            (Client, Target::Resource)
-        }
+        b"resources/read" | b"resources/subscribe" | b"resources/unsubscribe" => (Client, Target::Resource),
         b"initialize"
         | b"server/discover"
         | b"subscriptions/listen"
@@ -74,9 +72,7 @@ pub(crate) fn method(name: &[u8]) -> Option<Known> {
         | b"notifications/resources/updated"
         | b"notifications/elicitation/complete"
         | b"notifications/subscriptions/acknowledged" => (Server, Target::None),
-        b"tasks/get" | b"tasks/result" | b"tasks/cancel" | b"tasks/update" => {
-            (Either, Target::Task)
-        }
+        b"tasks/get" | b"tasks/result" | b"tasks/cancel" | b"tasks/update" => (Either, Target::Task),
         b"ping"
         | b"tasks/list"
         | b"notifications/cancelled"
@@ -129,8 +125,7 @@ pub(crate) fn trace_context(text: &str) -> Option<TraceContext> {
     let parent_id: [u8; 8] = hex(parts.next()?)?;
     let [flags] = hex(parts.next()?)?;
     let more = parts.next().is_some();
-    let valid =
-        version != 0xff && (version != 0 || !more) && trace_id != [0; 16] && parent_id != [0; 8];
+    let valid = version != 0xff && (version != 0 || !more) && trace_id != [0; 16] && parent_id != [0; 8];
     valid.then_some(TraceContext {
         trace_id,
         parent_id,
@@ -160,12 +155,8 @@ mod tests {
 
     #[test]
     fn traceparent_is_strict() {
-        let good =
-            trace_context("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
-        assert_eq!(
-            (good.trace_id[0], good.parent_id[7], good.flags),
-            (0x4b, 0xb7, 1)
-        );
+        let good = trace_context("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+        assert_eq!((good.trace_id[0], good.parent_id[7], good.flags), (0x4b, 0xb7, 1));
         for bad in [
             "",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",

@@ -94,10 +94,7 @@ impl Framer {
 
     /// Takes the bytes that were parsed and skipped since the last time.
     pub(crate) fn take_counts(&mut self) -> (u64, u64) {
-        (
-            std::mem::take(&mut self.parsed),
-            std::mem::take(&mut self.skipped),
-        )
+        (std::mem::take(&mut self.parsed), std::mem::take(&mut self.skipped))
     }
 
     /// Bytes of the line that is not complete.
@@ -110,9 +107,7 @@ impl Framer {
         match self.mode {
             Mode::Between => None,
             // In a batch, the elements before the last are done with.
-            Mode::Json if self.scanner.is_batch() => {
-                Some(self.line_start.max(self.scanner.range().0))
-            }
+            Mode::Json if self.scanner.is_batch() => Some(self.line_start.max(self.scanner.range().0)),
             Mode::Json | Mode::Tail => Some(self.line_start),
             Mode::Junk(_) | Mode::Silent => Some(self.line_start),
         }
@@ -146,12 +141,7 @@ impl Framer {
     }
 
     /// Takes bytes up to and including the next item. `position` is that of the first byte.
-    pub(crate) fn push(
-        &mut self,
-        position: u64,
-        bytes: &[u8],
-        limits: &Limits,
-    ) -> (usize, Option<Item>) {
+    pub(crate) fn push(&mut self, position: u64, bytes: &[u8], limits: &Limits) -> (usize, Option<Item>) {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             if self.mode == Mode::Between {
@@ -231,14 +221,8 @@ impl Framer {
     /// Bytes from `start` on are missing. `syscall` is where the syscall began and ended when the
     /// bytes are a hole in its middle: writers put no two messages into a syscall that is so large that it
     /// is not captured whole, so what precedes and follows the hole is one message.
-    pub(crate) fn gap(
-        &mut self,
-        start: u64,
-        syscall: Option<(u64, u64)>,
-        limits: &Limits,
-    ) -> Option<Item> {
-        let one_message =
-            syscall.is_some_and(|(begin, _)| self.line_start <= begin) && !self.speculative;
+    pub(crate) fn gap(&mut self, start: u64, syscall: Option<(u64, u64)>, limits: &Limits) -> Option<Item> {
+        let one_message = syscall.is_some_and(|(begin, _)| self.line_start <= begin) && !self.speculative;
         self.one_line_until = syscall.map_or(0, |(_, end)| end);
         match self.mode {
             Mode::Json if self.scanner.is_done() => {
@@ -282,10 +266,7 @@ impl Framer {
         let from = position + at as u64;
         if self.searched.0 <= from {
             let found = memchr::memchr(b'\n', &bytes[at..]).map(|found| from + found as u64);
-            self.searched = (
-                found.map_or(position + bytes.len() as u64, |found| found + 1),
-                found,
-            );
+            self.searched = (found.map_or(position + bytes.len() as u64, |found| found + 1), found);
         }
         self.searched.1.map(|found| (found - position) as usize)
     }
@@ -365,9 +346,7 @@ impl Framer {
         let tail = std::mem::take(&mut self.tail);
         let from = end.saturating_sub(tail.len() as u64);
         if end + 1 < self.one_line_until {
-            return Item::Cut {
-                start: self.line_start,
-            };
+            return Item::Cut { start: self.line_start };
         }
         let item = match self.scanner.read_tail(from, &tail, limits) {
             Tail::Message => {
@@ -390,14 +369,10 @@ impl Framer {
                         truncated: false,
                         cut: true,
                     },
-                    false => Item::Cut {
-                        start: self.line_start,
-                    },
+                    false => Item::Cut { start: self.line_start },
                 }
             }
-            Tail::Broken => Item::Cut {
-                start: self.line_start,
-            },
+            Tail::Broken => Item::Cut { start: self.line_start },
         };
         self.tail = tail;
         self.tail.clear();
@@ -427,10 +402,7 @@ mod tests {
                 rest = &rest[taken..];
                 position += taken as u64;
                 if let Some(item) = item {
-                    let id = framer
-                        .envelope()
-                        .boxed(crate::json::Field::Id)
-                        .map(String::from);
+                    let id = framer.envelope().boxed(crate::json::Field::Id).map(String::from);
                     out.push((item, id));
                 }
             }
@@ -449,7 +421,8 @@ mod tests {
 
     #[test]
     fn lines_in_any_split() {
-        let text = "\n  {\"id\":1,\"a\":[1,{\"b\":\"}\\\"\"}]}\r\n\n[{\"id\":2} , {\"id\":\"x\"}]\nlog line\n{\"id\":3}\n";
+        let text =
+            "\n  {\"id\":1,\"a\":[1,{\"b\":\"}\\\"\"}]}\r\n\n[{\"id\":2} , {\"id\":\"x\"}]\nlog line\n{\"id\":3}\n";
         for first in 0..text.len() {
             for second in first..text.len() {
                 let pieces = [&text[..first], &text[first..second], &text[second..]];

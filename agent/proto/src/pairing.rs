@@ -10,8 +10,8 @@ use crate::output::Output;
 use crate::rpc::{self, Kind};
 use crate::slab::Slot;
 use crate::{
-    Call, Continuation, Direction, Endpoint, Fault, FaultKind, Half, Loss, Method, Nanos, Outcome,
-    ProcessId, RequestId, ResultType, StreamId, TaskState,
+    Call, Continuation, Direction, Endpoint, Fault, FaultKind, Half, Loss, Method, Nanos, Outcome, ProcessId,
+    RequestId, ResultType, StreamId, TaskState,
 };
 
 /// A message and where it was seen.
@@ -128,17 +128,11 @@ impl Connection {
         let tool = boxed(Target::Tool, Field::Name);
         let prompt = boxed(Target::Prompt, Field::Name);
         let resource = boxed(Target::Resource, Field::Uri).map(|uri| mcp::resource(&uri));
-        let task =
-            boxed(Target::Task, Field::ParamsTaskId).or_else(|| envelope.boxed(Field::RelatedTask));
+        let task = boxed(Target::Task, Field::ParamsTaskId).or_else(|| envelope.boxed(Field::RelatedTask));
         let method = envelope.boxed(Field::Method).unwrap_or_default();
         let asks = &*method == "initialize";
         if asks && direction == Direction::ClientToServer {
-            name_endpoint(
-                &mut self.client,
-                envelope,
-                Field::ClientName,
-                Field::ClientVersion,
-            );
+            name_endpoint(&mut self.client, envelope, Field::ClientName, Field::ClientVersion);
         }
         let mut client = Endpoint::default();
         if direction == Direction::ClientToServer {
@@ -154,20 +148,14 @@ impl Connection {
             direction,
             envelope,
             &method,
-            tool.as_deref()
-                .or(prompt.as_deref())
-                .or(resource.as_deref()),
+            tool.as_deref().or(prompt.as_deref()).or(resource.as_deref()),
         );
         let progress_token = rpc::token(envelope, Field::MetaProgressToken).map(Box::from);
         let (connection, transport, carrier) = (self.id, self.transport(), self.carrier());
         let originator = self.originator(direction);
         let sequence = originator.sequence;
         originator.sequence += 1;
-        if let Some(at) = originator
-            .cancelled
-            .iter()
-            .position(|cancelled| *cancelled == id)
-        {
+        if let Some(at) = originator.cancelled.iter().position(|cancelled| *cancelled == id) {
             originator.cancelled.remove(at);
         }
         let server = match direction {
@@ -222,10 +210,7 @@ impl Connection {
         } else {
             None
         };
-        let other_token = progress_token
-            .as_ref()
-            .filter(|token| **token != id)
-            .cloned();
+        let other_token = progress_token.as_ref().filter(|token| **token != id).cloned();
         let in_flight = InFlight {
             call,
             requested_version,
@@ -258,9 +243,8 @@ impl Connection {
         if state.is_none() && !envelope.has(Field::InputResponses) {
             return None;
         }
-        let same = |it: &Unfinished| {
-            it.direction == direction && &*it.method == method && it.target.as_deref() == target
-        };
+        let same =
+            |it: &Unfinished| it.direction == direction && &*it.method == method && it.target.as_deref() == target;
         let by_state = self
             .unfinished
             .iter()
@@ -284,11 +268,7 @@ impl Connection {
         }
         let number = rpc::unquoted_number(id);
         let matches = |cancelled: &str| cancelled == id || number == Some(cancelled);
-        match originator
-            .cancelled
-            .iter()
-            .position(|cancelled| matches(cancelled))
-        {
+        match originator.cancelled.iter().position(|cancelled| matches(cancelled)) {
             Some(at) => {
                 originator.cancelled.remove(at);
                 Found::Cancelled
@@ -318,16 +298,10 @@ impl Connection {
         responder.process = seen.process.or(responder.process);
         if kind == Kind::Error {
             call.outcome = Outcome::RpcError;
-            call.error_code = envelope
-                .text(Field::ErrorCode)
-                .and_then(|code| code.parse().ok());
+            call.error_code = envelope.text(Field::ErrorCode).and_then(|code| code.parse().ok());
         } else {
             let is_error = envelope.bytes(Field::IsError) == Some(b"true");
-            call.outcome = if is_error {
-                Outcome::ToolError
-            } else {
-                Outcome::Ok
-            };
+            call.outcome = if is_error { Outcome::ToolError } else { Outcome::Ok };
             let result_type = mcp::result_type(envelope);
             let status = || {
                 envelope
@@ -352,11 +326,7 @@ impl Connection {
                 }
             }
             if result_type == ResultType::InputRequired {
-                let target = call
-                    .tool
-                    .as_ref()
-                    .or(call.prompt.as_ref())
-                    .or(call.resource.as_ref());
+                let target = call.tool.as_ref().or(call.prompt.as_ref()).or(call.resource.as_ref());
                 self.unfinished.push_back(Unfinished {
                     direction,
                     sequence: call.sequence,
@@ -372,12 +342,7 @@ impl Connection {
                 {
                     self.version = Some(version);
                 }
-                name_endpoint(
-                    &mut self.server,
-                    envelope,
-                    Field::ServerName,
-                    Field::ServerVersion,
-                );
+                name_endpoint(&mut self.server, envelope, Field::ServerName, Field::ServerVersion);
                 name_endpoint(
                     &mut self.server,
                     envelope,
@@ -395,13 +360,7 @@ impl Connection {
         }
     }
 
-    fn notification(
-        &mut self,
-        direction: Direction,
-        envelope: &Envelope,
-        seen: Seen,
-        output: &mut Output,
-    ) {
+    fn notification(&mut self, direction: Direction, envelope: &Envelope, seen: Seen, output: &mut Output) {
         let asked = direction.reversed();
         match envelope.bytes(Field::Method) {
             Some(b"notifications/cancelled") => {

@@ -64,6 +64,7 @@ pub(crate) struct Suspect {
     total: u64,
     /// Bytes captured since the stream was last granted an allowance.
     since_grant: u64,
+    grants: u32,
 }
 
 impl Suspect {
@@ -112,6 +113,7 @@ impl Suspect {
         let due = starved || self.since_grant >= limits.allowance_bytes;
         if due {
             self.since_grant = 0;
+            self.grants = self.grants.saturating_add(1);
         }
         due
     }
@@ -126,8 +128,8 @@ impl Suspect {
         };
         let wide = u64::from(factor);
         self.strange_lines >= limits.strange_lines.saturating_mul(factor)
-            || self.strange_bytes.saturating_add(open_junk)
-                >= limits.strange_bytes.saturating_mul(wide)
+            || self.strange_bytes.saturating_add(open_junk) >= limits.strange_bytes.saturating_mul(wide)
+            || self.grants >= limits.grants.saturating_mul(factor)
             || self.unknown >= limits.unknown_messages.saturating_mul(factor)
             || self.total >= limits.unjudged_bytes.saturating_mul(wide)
     }

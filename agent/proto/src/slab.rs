@@ -37,10 +37,7 @@ impl<T> Slab<T> {
         }
         let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         self.entries.push((0, Some(value)));
-        Slot {
-            index,
-            generation: 0,
-        }
+        Slot { index, generation: 0 }
     }
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
@@ -77,19 +74,16 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn slots(&self) -> impl Iterator<Item = (Slot, &T)> {
-        self.entries
-            .iter()
-            .zip(0..)
-            .filter_map(|((generation, value), index)| {
-                value.as_ref().map(|value| {
-                    (
-                        Slot {
-                            index,
-                            generation: *generation,
-                        },
-                        value,
-                    )
-                })
+        self.entries.iter().zip(0..).filter_map(|((generation, value), index)| {
+            value.as_ref().map(|value| {
+                (
+                    Slot {
+                        index,
+                        generation: *generation,
+                    },
+                    value,
+                )
             })
+        })
     }
 }

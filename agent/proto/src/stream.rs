@@ -186,19 +186,12 @@ impl ByteStream {
         }
         let index = match &state.open {
             None => 0,
-            Some(open) => match state
-                .parked
-                .iter()
-                .position(|parked| key(&parked.meta) == open.key)
-            {
+            Some(open) => match state.parked.iter().position(|parked| key(&parked.meta) == open.key) {
                 Some(index) => index,
                 None => {
                     let latest = open.exited.saturating_add(limits.piece_patience);
                     let overdue = state.parked_bytes > limits.parked_bytes
-                        || state
-                            .parked
-                            .iter()
-                            .any(|parked| parked.meta.entered > latest);
+                        || state.parked.iter().any(|parked| parked.meta.entered > latest);
                     if !overdue && !all {
                         return None;
                     }
@@ -218,17 +211,12 @@ impl ByteStream {
             Side::Writer => (self.alignment.writer_shift(), self.writer.open),
             Side::Reader => (self.alignment.reader_shift(), self.reader.open),
         };
-        let base = open
-            .map_or(t.offset, |open| open.base)
-            .saturating_add_signed(shift);
+        let base = open.map_or(t.offset, |open| open.base).saturating_add_signed(shift);
         let end = base.saturating_add(t.len);
         if t.last {
             self.side(t.side).open = None;
         }
-        let inside = t
-            .len
-            .saturating_sub(t.content.at)
-            .min(t.content.bytes.len() as u64);
+        let inside = t.len.saturating_sub(t.content.at).min(t.content.bytes.len() as u64);
         let bytes = &t.content.bytes[..usize::try_from(inside).unwrap_or(0)];
         let start = base.saturating_add(t.content.at);
         let mut placement = Placement {
@@ -293,14 +281,8 @@ impl ByteStream {
         if !self.begun {
             return None;
         }
-        let written = self
-            .writer
-            .next
-            .saturating_add_signed(self.alignment.writer_shift());
-        let read = self
-            .reader
-            .next
-            .saturating_add_signed(self.alignment.reader_shift());
+        let written = self.writer.next.saturating_add_signed(self.alignment.writer_shift());
+        let read = self.reader.next.saturating_add_signed(self.alignment.reader_shift());
         let end = if self.writer_seen { written } else { read };
         self.miss_until(end)
     }

@@ -88,9 +88,7 @@ impl<T: Copy> Timeline<T> {
     fn at(&self, position: u64) -> Option<Span> {
         let span = match self.spans.front() {
             Some(front) if position < front.end => Some(front),
-            _ => self
-                .spans
-                .get(self.spans.partition_point(|span| span.end <= position)),
+            _ => self.spans.get(self.spans.partition_point(|span| span.end <= position)),
         };
         span.filter(|span| span.start <= position).copied()
     }
@@ -112,10 +110,7 @@ impl<T: Copy> Timeline<T> {
 
     /// Forgets what lies before `position` of the stream and is waited for by nobody.
     pub(crate) fn prune(&mut self, position: u64, shift: i64) {
-        let waited = self
-            .waits
-            .front()
-            .map_or(position, |wait| wait.start.min(position));
+        let waited = self.waits.front().map_or(position, |wait| wait.start.min(position));
         let Some(own) = waited.checked_add_signed(-shift) else {
             return;
         };
@@ -157,10 +152,7 @@ mod tests {
         side.push(span(20, 30, 300), &limits);
         assert!(side.take_settled(None).is_none());
         let (wait, (first, last)) = side.take_settled(Some(0)).unwrap();
-        assert_eq!(
-            (wait.what, first.unwrap().entered, last.unwrap().exited),
-            (7, 100, 301)
-        );
+        assert_eq!((wait.what, first.unwrap().entered, last.unwrap().exited), (7, 100, 301));
         side.prune(25, 0);
         assert_eq!(side.spans.len(), 1);
     }

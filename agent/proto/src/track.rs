@@ -13,8 +13,7 @@ use crate::stream::{ByteStream, Gap};
 use crate::timeline::{Span, Timeline, Wait};
 use crate::users::{Ends, Users};
 use crate::{
-    Carrier, ConnectionId, Direction, Fault, FaultKind, Loss, Nanos, PairId, ProcessId, Side,
-    StreamId, Transfer,
+    Carrier, ConnectionId, Direction, Fault, FaultKind, Loss, Nanos, PairId, ProcessId, Side, StreamId, Transfer,
 };
 
 /// One direction of bytes with all that is known of it.
@@ -95,30 +94,20 @@ impl Track {
 
     pub(crate) fn connection(&self) -> Option<(ConnectionId, Direction)> {
         match self.state {
-            State::Watched {
-                connection,
-                direction,
-            } => Some((connection, direction)),
+            State::Watched { connection, direction } => Some((connection, direction)),
             _ => None,
         }
     }
 
     /// A message of this stream, with what is known of its writing.
     fn seen(&self, start: u64, end: u64, truncated: bool, now: Nanos) -> Seen {
-        let written = self
-            .written
-            .at_position(start, self.bytes.alignment.writer_shift());
-        let read = || {
-            self.read
-                .at_position(start, self.bytes.alignment.reader_shift())
-        };
+        let written = self.written.at_position(start, self.bytes.alignment.writer_shift());
+        let read = || self.read.at_position(start, self.bytes.alignment.reader_shift());
         let at = written
             .map(|span| span.entered)
             .or_else(|| read().map(|span| span.exited))
             .unwrap_or(now);
-        let process = written
-            .map(|span| span.process)
-            .or_else(|| self.writers.latest());
+        let process = written.map(|span| span.process).or_else(|| self.writers.latest());
         Seen {
             stream: self.id,
             start,
@@ -193,13 +182,7 @@ impl Track {
                 }
                 output.stats.messages_truncated += u64::from(truncated);
                 let seen = self.seen(start, end, truncated, now);
-                let part = connection.message(
-                    direction,
-                    self.framer.envelope(),
-                    seen,
-                    &mut self.reported,
-                    output,
-                );
+                let part = connection.message(direction, self.framer.envelope(), seen, &mut self.reported, output);
                 self.await_instants(part, seen, now, output);
             }
             Item::Junk { start, bytes, kind } => match kind {
@@ -226,13 +209,7 @@ impl Track {
         }
     }
 
-    pub(crate) fn await_instants(
-        &mut self,
-        part: Option<(Slot, Part)>,
-        seen: Seen,
-        now: Nanos,
-        output: &Output,
-    ) {
+    pub(crate) fn await_instants(&mut self, part: Option<(Slot, Part)>, seen: Seen, now: Nanos, output: &Output) {
         let Some(what) = part else { return };
         let wait = Wait {
             start: seen.start,
@@ -247,14 +224,8 @@ impl Track {
     }
 
     /// Finds instants, emits what is complete, forgets what nobody waits for.
-    pub(crate) fn settle(
-        &mut self,
-        connection: &mut Connection,
-        direction: Direction,
-        output: &mut Output,
-    ) {
-        let unaligned =
-            self.read.is_seen() && self.bytes.alignment.confirmed_reader_shift().is_none();
+    pub(crate) fn settle(&mut self, connection: &mut Connection, direction: Direction, output: &mut Output) {
+        let unaligned = self.read.is_seen() && self.bytes.alignment.confirmed_reader_shift().is_none();
         match direction {
             Direction::ClientToServer => connection.unaligned_requests = unaligned,
             Direction::ServerToClient => connection.unaligned_responses = unaligned,
@@ -263,10 +234,7 @@ impl Track {
         while let Some((wait, ends)) = self.written.take_settled(Some(written)) {
             connection.written(wait.what, ends);
         }
-        while let Some((wait, ends)) = self
-            .read
-            .take_settled(self.bytes.alignment.confirmed_reader_shift())
-        {
+        while let Some((wait, ends)) = self.read.take_settled(self.bytes.alignment.confirmed_reader_shift()) {
             connection.read(wait.what, ends);
         }
         while let Some((slot, _)) = self.answered.front() {
@@ -338,9 +306,7 @@ impl Track {
     ) {
         let mut at = 0;
         while at < bytes.len() {
-            let (taken, item) =
-                self.framer
-                    .push(position + at as u64, &bytes[at..], &output.limits);
+            let (taken, item) = self.framer.push(position + at as u64, &bytes[at..], &output.limits);
             at += taken;
             if let Some(item) = item {
                 self.item(item, to, direction, now, output);
@@ -381,8 +347,7 @@ impl Track {
         {
             keep = keep.min(held.seen.start);
         }
-        self.written
-            .prune(keep, self.bytes.alignment.writer_shift());
+        self.written.prune(keep, self.bytes.alignment.writer_shift());
         self.read.prune(keep, self.bytes.alignment.reader_shift());
     }
 
@@ -390,8 +355,7 @@ impl Track {
     pub(crate) fn deadline(&self, connection: &Connection, limits: &Limits) -> Option<Nanos> {
         let (slot, since) = self.answered.front()?;
         let it = connection.calls.get(*slot)?;
-        let watched = (!it.response_read && self.read.is_seen())
-            || (!it.response_written && self.written.is_seen());
+        let watched = (!it.response_read && self.read.is_seen()) || (!it.response_written && self.written.is_seen());
         let wait = if watched {
             limits.seen_side_wait
         } else {
@@ -406,10 +370,7 @@ impl Track {
     pub(crate) fn judge(&mut self, item: Item, now: Nanos, output: &mut Output) -> Option<Action> {
         match item {
             Item::Message {
-                start,
-                end,
-                truncated,
-                ..
+                start, end, truncated, ..
             } => {
                 let seen = self.seen(start, end, truncated, now);
                 let sign = recognise::sign(self.framer.envelope());
@@ -426,8 +387,7 @@ impl Track {
                     return Some(Action::Ignore);
                 }
                 let envelope = Box::new(self.framer.envelope().clone());
-                output.stats.held_dropped +=
-                    suspect.hold(Held { envelope, seen }, sign, &output.limits);
+                output.stats.held_dropped += suspect.hold(Held { envelope, seen }, sign, &output.limits);
                 Some(match sign {
                     Sign::Proof(direction) => Action::Join(direction),
                     _ => Action::Held,

@@ -67,11 +67,7 @@ impl Tracker {
     /// Counters, as of now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let pending = self
-            .streams
-            .values()
-            .map(|stream| stream.framer.pending())
-            .sum();
+        let pending = self.streams.values().map(|stream| stream.framer.pending()).sum();
         let stats = self.output.stats;
         let bytes = stats.bytes_parsed + stats.bytes_skipped + stats.bytes_missing + pending;
         Stats {
@@ -116,18 +112,14 @@ impl Tracker {
     pub(crate) fn piece(&mut self, t: &Transfer<'_>) {
         // Nearly all pieces are of known users of recognised streams.
         if let Some(stream) = self.streams.get_mut(&t.stream)
-            && let State::Watched {
-                connection,
-                direction,
-            } = stream.state
+            && let State::Watched { connection, direction } = stream.state
             && stream.user(t) == Some(t.process)
             && t.len > 0
             && let Some(connection) = self.connections.get_mut(&connection)
         {
             stream.watched_piece(t, connection, direction, &mut self.output);
             if let Some(deadline) = stream.arm(connection, &self.output.limits) {
-                self.timers
-                    .push(Reverse((deadline, Timer::Instants(t.stream))));
+                self.timers.push(Reverse((deadline, Timer::Instants(t.stream))));
             }
             return;
         }
@@ -151,10 +143,7 @@ impl Tracker {
             stream.one_sided = false;
         }
         if matches!(stream.state, State::Ignored { .. }) {
-            output.stats.bytes_skipped = output
-                .stats
-                .bytes_skipped
-                .saturating_add(stream.bytes.pass(t));
+            output.stats.bytes_skipped = output.stats.bytes_skipped.saturating_add(stream.bytes.pass(t));
         } else if t.side == Side::Reader && t.len == 0 {
             self.end_of_stream(t.stream, t.exited);
         } else {
@@ -198,10 +187,7 @@ impl Tracker {
             };
             let output = &mut self.output;
             let (taken, action) = match &mut stream.state {
-                State::Watched {
-                    connection,
-                    direction,
-                } => {
+                State::Watched { connection, direction } => {
                     let direction = *direction;
                     let Some(connection) = self.connections.get_mut(connection) else {
                         return;
@@ -212,8 +198,7 @@ impl Tracker {
                 State::Unjudged(suspect) => {
                     let (taken, item) = stream.framer.push(position, bytes, &output.limits);
                     suspect.captured(taken as u64);
-                    let binary = stream.framer.in_junk()
-                        && memchr::memchr(0, &bytes[..taken.min(64)]).is_some();
+                    let binary = stream.framer.in_junk() && memchr::memchr(0, &bytes[..taken.min(64)]).is_some();
                     let action = if binary { Some(Action::Ignore) } else { None };
                     (
                         taken,
@@ -241,10 +226,7 @@ impl Tracker {
         };
         let output = &mut self.output;
         let action = match &mut stream.state {
-            State::Watched {
-                connection,
-                direction,
-            } => {
+            State::Watched { connection, direction } => {
                 let direction = *direction;
                 let Some(connection) = self.connections.get_mut(connection) else {
                     return;
@@ -266,10 +248,7 @@ impl Tracker {
         };
         let output = &mut self.output;
         let action = match &mut stream.state {
-            State::Watched {
-                connection,
-                direction,
-            } => {
+            State::Watched { connection, direction } => {
                 let direction = *direction;
                 let Some(connection) = self.connections.get_mut(connection) else {
                     return;
@@ -358,13 +337,7 @@ impl Tracker {
             return;
         };
         for Held { envelope, seen } in held {
-            let part = connection.message(
-                direction,
-                &envelope,
-                seen,
-                &mut stream.reported,
-                &mut self.output,
-            );
+            let part = connection.message(direction, &envelope, seen, &mut stream.reported, &mut self.output);
             stream.await_instants(part, seen, self.latest, &self.output);
         }
     }

@@ -102,10 +102,7 @@ pub(crate) fn relation(known: Ends<'_>, other: Ends<'_>) -> Option<Relation> {
     if known.carrier == Carrier::UnixSocket || other.carrier == Carrier::UnixSocket {
         return None;
     }
-    match (
-        known.readers.meet(other.writers),
-        known.writers.meet(other.readers),
-    ) {
+    match (known.readers.meet(other.writers), known.writers.meet(other.readers)) {
         (Meeting::Same, Meeting::Same) => Some(Relation::BothEnds),
         (Meeting::Same, Meeting::Unknown) => Some(Relation::Answers),
         (Meeting::Unknown, Meeting::Same) => Some(Relation::Asks),

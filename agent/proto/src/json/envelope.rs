@@ -57,11 +57,9 @@ impl Envelope {
     pub(super) fn append(&mut self, field: Field, bytes: &[u8], limits: &Limits) {
         let cap = match field {
             Field::Uri => limits.uri_bytes,
-            Field::Id
-            | Field::RequestId
-            | Field::ProgressToken
-            | Field::MetaProgressToken
-            | Field::SubscriptionId => limits.id_bytes,
+            Field::Id | Field::RequestId | Field::ProgressToken | Field::MetaProgressToken | Field::SubscriptionId => {
+                limits.id_bytes
+            }
             _ => limits.name_bytes,
         };
         let taken = self.spans[field as usize].len as usize;
@@ -103,8 +101,7 @@ impl Envelope {
             && is_token
         {
             let start = self.text.len();
-            self.text
-                .extend_from_slice(format!("~{rest:016x}\"").as_bytes());
+            self.text.extend_from_slice(format!("~{rest:016x}\"").as_bytes());
             self.spans[field as usize].len += u32::try_from(self.text.len() - start).unwrap_or(0);
         }
         self.present |= field.bit();

@@ -171,13 +171,9 @@ impl Node {
                 _ => Self::meta(key),
             },
             Self::ClientInfo => Self::implementation(key, Field::ClientName, Field::ClientVersion),
-            Self::MetaClientInfo => {
-                Self::implementation(key, Field::MetaClientName, Field::MetaClientVersion)
-            }
+            Self::MetaClientInfo => Self::implementation(key, Field::MetaClientName, Field::MetaClientVersion),
             Self::ServerInfo => Self::implementation(key, Field::ServerName, Field::ServerVersion),
-            Self::MetaServerInfo => {
-                Self::implementation(key, Field::MetaServerName, Field::MetaServerVersion)
-            }
+            Self::MetaServerInfo => Self::implementation(key, Field::MetaServerName, Field::MetaServerVersion),
             Self::CreatedTask => match key {
                 b"taskId" => Slot::Text(Field::CreatedTaskId),
                 b"status" => Slot::Text(Field::CreatedTaskStatus),

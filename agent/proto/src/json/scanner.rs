@@ -195,11 +195,7 @@ impl Scanner {
                     _ => self.state = State::Bad,
                 },
                 State::Colon => {
-                    self.state = if byte == b':' {
-                        State::Value
-                    } else {
-                        State::Bad
-                    };
+                    self.state = if byte == b':' { State::Value } else { State::Bad };
                     at += 1;
                 }
                 State::Value => at = self.value(bytes, at, byte, limits),
@@ -254,11 +250,7 @@ impl Scanner {
             return false;
         }
         self.end = end;
-        self.state = if self.batch {
-            State::AfterElement
-        } else {
-            State::Done
-        };
+        self.state = if self.batch { State::AfterElement } else { State::Done };
         true
     }
 
@@ -364,14 +356,7 @@ impl Scanner {
         }
     }
 
-    fn begin_text(
-        &mut self,
-        slot: Slot,
-        field: Field,
-        bytes: &[u8],
-        from: usize,
-        limits: &Limits,
-    ) -> usize {
+    fn begin_text(&mut self, slot: Slot, field: Field, bytes: &[u8], from: usize, limits: &Limits) -> usize {
         let is_token = matches!(slot, Slot::Token(_));
         if matches!(slot, Slot::Hash(_)) {
             self.envelope.begin_hash();
@@ -483,12 +468,8 @@ impl Scanner {
 /// The length of the number or literal that bytes begin with.
 #[inline]
 fn token_len(bytes: &[u8]) -> usize {
-    let of_token =
-        |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'-' | b'+' | b'.' | b'E');
-    bytes
-        .iter()
-        .position(|byte| !of_token(byte))
-        .unwrap_or(bytes.len())
+    let of_token = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'-' | b'+' | b'.' | b'E');
+    bytes.iter().position(|byte| !of_token(byte)).unwrap_or(bytes.len())
 }
 
 /// Passes over a string: the index after its closing quote, or whether an escape is open at the end.

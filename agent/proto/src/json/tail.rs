@@ -70,10 +70,7 @@ enum Resume {
 /// Finds the first member of the message, or of an object right within it that spans the hole,
 /// that lies in `tail` as a whole.
 fn resume_point(tail: &[u8], known_depth: usize) -> Resume {
-    let mut at = tail
-        .iter()
-        .rposition(|byte| !byte.is_ascii_whitespace())
-        .unwrap_or(0);
+    let mut at = tail.iter().rposition(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
     if tail.get(at) != Some(&b'}') {
         return Resume::Never;
     }
@@ -145,11 +142,7 @@ fn opening_quote(tail: &[u8], closing: usize) -> Option<usize> {
     let mut end = closing;
     loop {
         let quote = memchr::memrchr(b'"', tail.get(..end)?)?;
-        let backslashes = tail[..quote]
-            .iter()
-            .rev()
-            .take_while(|byte| **byte == b'\\')
-            .count();
+        let backslashes = tail[..quote].iter().rev().take_while(|byte| **byte == b'\\').count();
         // Backslashes that reach into the hole cannot be counted.
         if backslashes == quote {
             return None;
@@ -177,15 +170,9 @@ mod tests {
         let tail = r#"ext \" and {"}],"isError":true},"jsonrpc":"2.0","id":"a\"b"}"#;
         assert_eq!(
             at(tail, 3),
-            (
-                r#""isError":true},"jsonrpc":"2.0","id":"a\"b"}"#.to_owned(),
-                2
-            )
+            (r#""isError":true},"jsonrpc":"2.0","id":"a\"b"}"#.to_owned(), 2)
         );
-        assert_eq!(
-            at(tail, 1),
-            (r#""jsonrpc":"2.0","id":"a\"b"}"#.to_owned(), 1)
-        );
+        assert_eq!(at(tail, 1), (r#""jsonrpc":"2.0","id":"a\"b"}"#.to_owned(), 1));
         assert_eq!(at(r#"xx"}]},"id":5}"#, 2), (r#""id":5}"#.to_owned(), 1));
         assert_eq!(at(r#"xx"}}}}"#, 2).0, "Closing { at: 6 }");
         assert_eq!(at("no brace", 2), ("Never".to_owned(), 0));

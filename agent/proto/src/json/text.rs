@@ -22,12 +22,7 @@ enum Escape {
 impl Decoder {
     /// Decodes up to the closing quote and returns the index after it, or `None` when the string
     /// goes on beyond `bytes`.
-    pub(super) fn decode(
-        &mut self,
-        bytes: &[u8],
-        from: usize,
-        mut sink: impl FnMut(&[u8]),
-    ) -> Option<usize> {
+    pub(super) fn decode(&mut self, bytes: &[u8], from: usize, mut sink: impl FnMut(&[u8])) -> Option<usize> {
         let mut at = from;
         while let Some(&byte) = bytes.get(at) {
             match self.escape {
@@ -52,10 +47,7 @@ impl Decoder {
                     self.escape = Escape::None;
                     let plain = match byte {
                         b'u' => {
-                            self.escape = Escape::Hex {
-                                digits: 0,
-                                value: 0,
-                            };
+                            self.escape = Escape::Hex { digits: 0, value: 0 };
                             at += 1;
                             continue;
                         }
@@ -184,11 +176,7 @@ mod tests {
         let (a, b) = text.as_bytes().split_at(split);
         let end = decoder.decode(a, 0, |chunk| out.extend_from_slice(chunk));
         if end.is_none() {
-            assert!(
-                decoder
-                    .decode(b, 0, |chunk| out.extend_from_slice(chunk))
-                    .is_some()
-            );
+            assert!(decoder.decode(b, 0, |chunk| out.extend_from_slice(chunk)).is_some());
         }
         String::from_utf8(out).unwrap()
     }

@@ -2,8 +2,8 @@
 
 use crate::host::{CLIENT, Host, SERVER, STDIN, STDOUT, call, result};
 use mcp_proto::{
-    Carrier, Content, Direction, FaultKind, Limits, Loss, Outcome, PairId, ProcessId, ResultType,
-    Side, StreamId, Transfer, Transport, Verdict,
+    Carrier, Content, Direction, FaultKind, Limits, Loss, Outcome, PairId, ProcessId, ResultType, Side, StreamId,
+    Transfer, Transport, Verdict,
 };
 
 const MS: u64 = 1_000_000;
@@ -16,10 +16,7 @@ fn a_session_gives_calls_with_names_versions_and_instants() {
     host.answer(&result(1, "hi"));
     assert_eq!(host.calls.len(), 2);
     let first = &host.calls[0];
-    assert_eq!(
-        (&*first.method.0, first.outcome),
-        ("initialize", Outcome::Ok)
-    );
+    assert_eq!((&*first.method.0, first.outcome), ("initialize", Outcome::Ok));
     assert_eq!(first.protocol_version.as_deref(), Some("2025-06-18"));
     let it = &host.calls[1];
     assert_eq!(it.tool.as_deref(), Some("echo"));
@@ -32,10 +29,7 @@ fn a_session_gives_calls_with_names_versions_and_instants() {
         (it.server.name.as_deref(), it.server.version.as_deref()),
         (Some("s"), Some("2"))
     );
-    assert_eq!(
-        (it.client.process, it.server.process),
-        (Some(CLIENT), Some(SERVER))
-    );
+    assert_eq!((it.client.process, it.server.process), (Some(CLIENT), Some(SERVER)));
     assert_eq!(it.result_type, Some(ResultType::Complete));
     assert_eq!(it.streams, [Some(STDIN), Some(STDOUT)]);
     assert_eq!(&*it.request_id.0, "1");
@@ -44,28 +38,19 @@ fn a_session_gives_calls_with_names_versions_and_instants() {
     // 5 syscalls of 20 ns each came before.
     assert_eq!(request.first_written, Some(1_120));
     assert_eq!(request.last_written, Some(1_130));
-    assert_eq!(
-        (request.first_read, request.last_read),
-        (Some(1_150), Some(1_150))
-    );
+    assert_eq!((request.first_read, request.last_read), (Some(1_150), Some(1_150)));
     assert_eq!(
         (response.first_written, response.last_written),
         (Some(1_160), Some(1_170))
     );
-    assert_eq!(
-        (response.first_read, response.last_read),
-        (Some(1_190), Some(1_190))
-    );
+    assert_eq!((response.first_read, response.last_read), (Some(1_190), Some(1_190)));
     assert_eq!(it.ended, 1_190);
     assert!(it.loss.is_empty());
     assert!(host.faults.is_empty(), "{:?}", host.faults);
     assert_eq!(host.verdicts[&STDIN], Verdict::Watch);
     assert_eq!(host.verdicts[&STDOUT], Verdict::Watch);
     let stats = host.finish();
-    assert_eq!(
-        stats.bytes_skipped + stats.bytes_missing + stats.bytes_pending,
-        0
-    );
+    assert_eq!(stats.bytes_skipped + stats.bytes_missing + stats.bytes_pending, 0);
     assert_eq!(host.calls.len(), 2);
 }
 
@@ -85,11 +70,7 @@ fn ids_of_the_two_directions_do_not_meet() {
         got,
         [
             ("tools/call", Direction::ClientToServer, Outcome::Ok),
-            (
-                "sampling/createMessage",
-                Direction::ServerToClient,
-                Outcome::Ok
-            ),
+            ("sampling/createMessage", Direction::ServerToClient, Outcome::Ok),
         ]
     );
 }
@@ -124,10 +105,7 @@ fn outcomes() {
     assert_eq!(host.calls[1].notifications, 1);
     assert_eq!(host.calls[2].error_code, Some(-32602));
     let kinds: Vec<_> = host.faults.iter().map(|fault| fault.kind).collect();
-    assert_eq!(
-        kinds,
-        [FaultKind::ResponseAfterCancel, FaultKind::UnknownResponseId]
-    );
+    assert_eq!(kinds, [FaultKind::ResponseAfterCancel, FaultKind::UnknownResponseId]);
 }
 
 #[test]
@@ -138,10 +116,7 @@ fn numbers_echoed_as_strings_are_tolerated_only_when_nothing_else_fits() {
     host.ask(r#"{"jsonrpc":"2.0","id":"7","method":"tools/call","params":{"name":"string"}}"#);
     host.answer(r#"{"jsonrpc":"2.0","id":"7","result":{}}"#);
     host.answer(r#"{"jsonrpc":"2.0","id":"7","result":{}}"#);
-    let got: Vec<_> = host.calls[1..]
-        .iter()
-        .map(|it| it.tool.as_deref().unwrap())
-        .collect();
+    let got: Vec<_> = host.calls[1..].iter().map(|it| it.tool.as_deref().unwrap()).collect();
     assert_eq!(got, ["string", "number"]);
 }
 
@@ -174,10 +149,7 @@ fn ends() {
         .iter()
         .map(|it| (it.tool.as_deref().unwrap(), it.outcome))
         .collect();
-    assert_eq!(
-        got,
-        [("answered", Outcome::Ok), ("abandoned", Outcome::Abandoned)]
-    );
+    assert_eq!(got, [("answered", Outcome::Ok), ("abandoned", Outcome::Abandoned)]);
     // The client closes because it exits.
     let mut host = Host::new();
     host.handshake();
@@ -225,32 +197,13 @@ fn the_readers_record_may_come_first_with_the_bytes() {
     let mut host = Host::new();
     let line = format!("{}\n", call(1, "a"));
     let len = line.len() as u64;
-    host.syscall_at(
-        STDIN,
-        Side::Reader,
-        SERVER,
-        len,
-        &[(0, line.as_bytes())],
-        500,
-        1_015,
-    );
-    host.syscall_at(
-        STDIN,
-        Side::Writer,
-        CLIENT,
-        len,
-        &[(0, line.as_bytes())],
-        1_000,
-        1_020,
-    );
+    host.syscall_at(STDIN, Side::Reader, SERVER, len, &[(0, line.as_bytes())], 500, 1_015);
+    host.syscall_at(STDIN, Side::Writer, CLIENT, len, &[(0, line.as_bytes())], 1_000, 1_020);
     host.now = 1_100;
     host.answer(&result(1, "x"));
     assert_eq!(host.calls.len(), 1);
     let request = host.calls[0].request;
-    assert_eq!(
-        (request.first_written, request.last_read),
-        (Some(1_000), Some(1_015))
-    );
+    assert_eq!((request.first_written, request.last_read), (Some(1_000), Some(1_015)));
     let stats = host.finish();
     assert_eq!((stats.bytes_duplicate, stats.requests), (len, 1));
 }
@@ -269,11 +222,7 @@ fn attached_in_mid_life() {
     host.ask(&call(9, "b"));
     host.answer(&result(9, "x"));
     assert!(host.faults.is_empty(), "{:?}", host.faults);
-    let got: Vec<_> = host
-        .calls
-        .iter()
-        .map(|it| it.tool.as_deref().unwrap())
-        .collect();
+    let got: Vec<_> = host.calls.iter().map(|it| it.tool.as_deref().unwrap()).collect();
     assert_eq!(got, ["a", "b"]);
     assert!(host.calls[1].loss.is_empty());
     assert_eq!(
@@ -305,15 +254,11 @@ fn head_and_tail_of_a_big_message() {
     );
     host.read(STDOUT, CLIENT, bytes.len() as u64);
     let it = &host.calls[1];
-    assert_eq!(
-        (it.outcome, it.tool.as_deref()),
-        (Outcome::ToolError, Some("big"))
-    );
+    assert_eq!((it.outcome, it.tool.as_deref()), (Outcome::ToolError, Some("big")));
     assert_eq!(it.loss, [Loss::ResponseTruncated]);
     assert_eq!(it.response.unwrap().bytes, line.len() as u64 - 1);
-    let line = format!(
-        r#"{{"jsonrpc":"2.0","id":2,"result":{{"content":[{{"text":"{text}"}}],"isError":false}}}}"#
-    ) + "\n";
+    let line =
+        format!(r#"{{"jsonrpc":"2.0","id":2,"result":{{"content":[{{"text":"{text}"}}],"isError":false}}}}"#) + "\n";
     let bytes = line.as_bytes();
     let tail = bytes.len() - 4096;
     host.syscall(
@@ -339,11 +284,7 @@ fn pollution_is_reported_once_a_line() {
     host.ask(&call(1, "t"));
     host.answer("debug: called");
     host.answer(&result(1, "x"));
-    let kinds: Vec<_> = host
-        .faults
-        .iter()
-        .map(|fault| (fault.kind, fault.bytes))
-        .collect();
+    let kinds: Vec<_> = host.faults.iter().map(|fault| (fault.kind, fault.bytes)).collect();
     assert_eq!(kinds, [(FaultKind::StdoutPollution, 13)]);
     assert_eq!(host.calls.len(), 2);
 }
@@ -351,19 +292,21 @@ fn pollution_is_reported_once_a_line() {
 #[test]
 fn what_is_not_mcp_is_ignored() {
     let streams: [(u64, &[u8]); 4] = [
-        (10, b"Content-Length: 60\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{}}"),
+        (
+            10,
+            b"Content-Length: 60\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{}}",
+        ),
         (11, b"\x16\x03\x01\x00\xa5\x01"),
         (12, b"a\nb\nc\nd\ne\nf\ng\nh\ni\n"),
-        (13, b"{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n"),
+        (
+            13,
+            b"{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n",
+        ),
     ];
     for (stream, bytes) in streams {
         let mut host = Host::new();
         host.write(StreamId(stream), ProcessId(5), bytes);
-        assert_eq!(
-            host.verdicts.get(&StreamId(stream)),
-            Some(&Verdict::Ignore),
-            "{stream}"
-        );
+        assert_eq!(host.verdicts.get(&StreamId(stream)), Some(&Verdict::Ignore), "{stream}");
         host.write(StreamId(stream), ProcessId(5), bytes);
         let stats = host.finish();
         assert_eq!(stats.bytes, 2 * bytes.len() as u64);
@@ -446,10 +389,7 @@ fn bytes_lost_between_messages_touch_the_calls_in_flight() {
     host.ask(&call(2, "after"));
     host.answer(&result(2, "x"));
     host.answer(&result(77, "of a request that was lost, perhaps"));
-    let got: Vec<_> = host.calls[1..]
-        .iter()
-        .map(|it| (it.outcome, it.loss.clone()))
-        .collect();
+    let got: Vec<_> = host.calls[1..].iter().map(|it| (it.outcome, it.loss.clone())).collect();
     assert_eq!(got, [(Outcome::Ok, vec![Loss::Gap]), (Outcome::Ok, vec![])]);
     assert!(host.faults.is_empty());
     assert_eq!(host.finish().bytes_missing, lost);
@@ -470,10 +410,7 @@ fn two_threads_that_read_the_same_count_are_put_in_a_row() {
     for id in [3, 2, 1] {
         host.answer(&result(id, "x"));
     }
-    let got: Vec<_> = host.calls[1..]
-        .iter()
-        .map(|it| it.tool.as_deref().unwrap())
-        .collect();
+    let got: Vec<_> = host.calls[1..].iter().map(|it| it.tool.as_deref().unwrap()).collect();
     assert_eq!(got, ["c", "b", "a"]);
     assert!(host.calls.iter().all(|it| it.loss.is_empty()));
 }
@@ -501,10 +438,7 @@ fn pieces_of_two_syscalls_may_arrive_interleaved() {
                 exited: 5_100,
                 offset: start,
                 len: line.len() as u64,
-                content: Content {
-                    at: at as u64,
-                    bytes,
-                },
+                content: Content { at: at as u64, bytes },
                 last,
             });
         }
@@ -517,10 +451,7 @@ fn pieces_of_two_syscalls_may_arrive_interleaved() {
     host.read(STDIN, SERVER, total as u64);
     host.answer(&result(2, "x"));
     host.answer(&result(1, "x"));
-    let got: Vec<_> = host.calls[1..]
-        .iter()
-        .map(|it| it.tool.as_deref().unwrap())
-        .collect();
+    let got: Vec<_> = host.calls[1..].iter().map(|it| it.tool.as_deref().unwrap()).collect();
     assert_eq!(got, ["b", "a"]);
 }
 
@@ -535,13 +466,7 @@ fn two_servers_of_which_only_the_client_is_seen() {
     for (index, (_, responses)) in streams.iter().enumerate().rev() {
         let line = format!("{}\n", result(10 + index as u32, "x"));
         let len = line.len() as u64;
-        host.syscall(
-            *responses,
-            Side::Reader,
-            CLIENT,
-            len,
-            &[(0, line.as_bytes())],
-        );
+        host.syscall(*responses, Side::Reader, CLIENT, len, &[(0, line.as_bytes())]);
     }
     host.sleep(2_000 * MS);
     let mut got: Vec<_> = host
@@ -566,27 +491,18 @@ fn a_socket_with_a_name_is_joined_by_its_pair_alone() {
     // Two clients of one server, with the same ids.
     for client in 0..2_u64 {
         for direction in 1..=2 {
-            host.pairs
-                .insert(StreamId(10 * client + direction), PairId(client));
+            host.pairs.insert(StreamId(10 * client + direction), PairId(client));
         }
     }
     for client in 0..2_u64 {
         let line = format!("{}\n", call(1, &format!("t{client}")));
-        host.write(
-            StreamId(10 * client + 1),
-            ProcessId(client),
-            line.as_bytes(),
-        );
+        host.write(StreamId(10 * client + 1), ProcessId(client), line.as_bytes());
         host.read(StreamId(10 * client + 1), SERVER, line.len() as u64);
     }
     for client in [1, 0] {
         let line = format!("{}\n", result(1, "x"));
         host.write(StreamId(10 * client + 2), SERVER, line.as_bytes());
-        host.read(
-            StreamId(10 * client + 2),
-            ProcessId(client),
-            line.len() as u64,
-        );
+        host.read(StreamId(10 * client + 2), ProcessId(client), line.len() as u64);
     }
     let got: Vec<_> = host
         .calls

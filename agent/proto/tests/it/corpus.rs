@@ -34,10 +34,7 @@ fn describe(call: &Call) -> Map<String, Value> {
         json!(call.task.as_ref().and_then(|task| task.status.as_ref())),
     );
     put("continues", json!(call.continues.map(|it| it.sequence)));
-    put(
-        "trace",
-        json!(call.trace_context.as_ref().map(|it| it.trace_id[0])),
-    );
+    put("trace", json!(call.trace_context.as_ref().map(|it| it.trace_id[0])));
     let result_type = call.result_type.as_ref().and_then(|it| match it {
         ResultType::Complete => None,
         ResultType::InputRequired => Some("input_required".to_owned()),

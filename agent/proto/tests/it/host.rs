@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use mcp_proto::{
-    Call, Carrier, Content, Event, Fault, Limits, Nanos, PairId, ProcessId, Side, Stats, StreamId,
-    Tracker, Transfer, Verdict,
+    Call, Carrier, Content, Event, Fault, Limits, Nanos, PairId, ProcessId, Side, Stats, StreamId, Tracker, Transfer,
+    Verdict,
 };
 
 pub(crate) const CLIENT: ProcessId = ProcessId(100);
@@ -84,10 +84,7 @@ impl Host {
         entered: Nanos,
         exited: Nanos,
     ) {
-        let count = self
-            .counts
-            .entry((stream, side == Side::Writer))
-            .or_default();
+        let count = self.counts.entry((stream, side == Side::Writer)).or_default();
         let offset = *count;
         *count += len;
         let base = Transfer {
@@ -119,37 +116,22 @@ impl Host {
     }
 
     pub(crate) fn count(&self, stream: StreamId, side: Side) -> u64 {
-        self.counts
-            .get(&(stream, side == Side::Writer))
-            .copied()
-            .unwrap_or(0)
+        self.counts.get(&(stream, side == Side::Writer)).copied().unwrap_or(0)
     }
 
     /// Moves a side's count without a record.
     pub(crate) fn set_count(&mut self, stream: StreamId, side: Side, by: i64) {
-        let count = self
-            .counts
-            .entry((stream, side == Side::Writer))
-            .or_default();
+        let count = self.counts.entry((stream, side == Side::Writer)).or_default();
         *count = count.saturating_add_signed(by);
     }
 
     /// A record that never arrives: the count moves on.
     pub(crate) fn lost_syscall(&mut self, stream: StreamId, side: Side, len: u64) {
-        *self
-            .counts
-            .entry((stream, side == Side::Writer))
-            .or_default() += len;
+        *self.counts.entry((stream, side == Side::Writer)).or_default() += len;
     }
 
     pub(crate) fn write(&mut self, stream: StreamId, process: ProcessId, bytes: &[u8]) {
-        self.syscall(
-            stream,
-            Side::Writer,
-            process,
-            bytes.len() as u64,
-            &[(0, bytes)],
-        );
+        self.syscall(stream, Side::Writer, process, bytes.len() as u64, &[(0, bytes)]);
     }
 
     pub(crate) fn read(&mut self, stream: StreamId, process: ProcessId, len: u64) {

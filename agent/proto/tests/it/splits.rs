@@ -5,8 +5,7 @@ use std::collections::HashMap;
 
 use crate::host::{CLIENT, Host, SERVER, STDIN, STDOUT};
 use mcp_proto::{
-    Carrier, Content, Direction, Event, Limits, Loss, Outcome, ProcessId, ResultType, Side,
-    StreamId, Tracker, Transfer,
+    Carrier, Content, Direction, Event, Limits, Loss, Outcome, ProcessId, ResultType, Side, StreamId, Tracker, Transfer,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -67,11 +66,7 @@ fn cut() -> impl Strategy<Value = Cut> {
         vec(1..600_usize, 1..20),
         vec(1..200_usize, 1..10),
     )
-        .prop_map(|(writes, reads, pieces)| Cut {
-            writes,
-            reads,
-            pieces,
-        })
+        .prop_map(|(writes, reads, pieces)| Cut { writes, reads, pieces })
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -149,12 +144,8 @@ fn script(steps: &[Step]) -> Script {
                 let line = match order {
                     0 => format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}",{params}}}"#),
                     1 => format!(r#"{{"method":"{method}",{params},"jsonrpc":"2.0","id":{id}}}"#),
-                    2 => format!(
-                        r#"{{{params},"id":{id},"\u006dethod":"{method}","jsonrpc":"2.0"}}"#
-                    ),
-                    _ => format!(
-                        "{{ {params} , \"id\" : {id},\t\"method\": \"{method}\", \"jsonrpc\":\"2.0\" }}\r"
-                    ),
+                    2 => format!(r#"{{{params},"id":{id},"\u006dethod":"{method}","jsonrpc":"2.0"}}"#),
+                    _ => format!("{{ {params} , \"id\" : {id},\t\"method\": \"{method}\", \"jsonrpc\":\"2.0\" }}\r"),
                 };
                 open.push(Asked {
                     number,
@@ -171,11 +162,7 @@ fn script(steps: &[Step]) -> Script {
                 padding,
             } if !open.is_empty() => {
                 let asked = open.swap_remove(index % open.len());
-                script.expected[asked.number] = if *error {
-                    Expected::Error
-                } else {
-                    Expected::Result
-                };
+                script.expected[asked.number] = if *error { Expected::Error } else { Expected::Result };
                 script
                     .lines
                     .push((!asked.from_client, reply(&asked, *error, *order, *padding)));
@@ -184,9 +171,8 @@ fn script(steps: &[Step]) -> Script {
                 let asked = open.swap_remove(index % open.len());
                 script.expected[asked.number] = Expected::Cancelled;
                 let id = &asked.id;
-                let line = format!(
-                    r#"{{"method":"notifications/cancelled","params":{{"requestId":{id}}},"jsonrpc":"2.0"}}"#
-                );
+                let line =
+                    format!(r#"{{"method":"notifications/cancelled","params":{{"requestId":{id}}},"jsonrpc":"2.0"}}"#);
                 script.lines.push((asked.from_client, line));
             }
             Step::Progress { index } if !open.is_empty() => {
@@ -197,13 +183,10 @@ fn script(steps: &[Step]) -> Script {
                 );
                 script.lines.push((!asked.from_client, line));
             }
-            Step::Pollution => script
-                .lines
-                .push((false, "[INFO] {not json} \"quote".to_owned())),
+            Step::Pollution => script.lines.push((false, "[INFO] {not json} \"quote".to_owned())),
             Step::Blank => script.lines.push((false, "\r".to_owned())),
             Step::Batch => {
-                let (now, later): (Vec<_>, Vec<_>) =
-                    open.drain(..).partition(|asked| asked.from_client);
+                let (now, later): (Vec<_>, Vec<_>) = open.drain(..).partition(|asked| asked.from_client);
                 open = later;
                 for asked in &now {
                     script.expected[asked.number] = Expected::Result;
@@ -221,13 +204,7 @@ fn script(steps: &[Step]) -> Script {
 
 /// Plays a script; `lose(n)` says whether the n-th write's record is lost. Without `merge`, each
 /// line is a write of its own.
-fn play(
-    script: &Script,
-    cut: &Cut,
-    merge: bool,
-    lose: &dyn Fn(usize) -> bool,
-    hole: &dyn Fn(usize) -> bool,
-) -> Host {
+fn play(script: &Script, cut: &Cut, merge: bool, lose: &dyn Fn(usize) -> bool, hole: &dyn Fn(usize) -> bool) -> Host {
     let mut host = Host::new();
     let mut writes = cut.writes.iter().cycle();
     let mut reads = cut.reads.iter().cycle();
@@ -293,12 +270,7 @@ fn play(
 fn check_pairing(host: &Host, script: &Script) -> Result<HashMap<usize, Outcome>, TestCaseError> {
     let mut outcomes = HashMap::new();
     for call in &host.calls {
-        let id = call
-            .request_id
-            .0
-            .trim_matches('"')
-            .trim_start_matches("id:")
-            .to_owned();
+        let id = call.request_id.0.trim_matches('"').trim_start_matches("id:").to_owned();
         let number: usize = id.parse().unwrap();
         if let Some(tool) = &call.tool {
             prop_assert_eq!(&**tool, &format!("t{number}"));
@@ -306,28 +278,20 @@ fn check_pairing(host: &Host, script: &Script) -> Result<HashMap<usize, Outcome>
         match call.outcome {
             Outcome::Ok => {
                 let own = Some(ResultType::Other(format!("x{number}").into()));
-                let unknown = call.loss.contains(&Loss::ResponseTruncated)
-                    && call.result_type == Some(ResultType::Complete);
+                let unknown =
+                    call.loss.contains(&Loss::ResponseTruncated) && call.result_type == Some(ResultType::Complete);
                 prop_assert!(call.result_type == own || unknown, "{:?}", call);
                 prop_assert_eq!(&script.expected[number], &Expected::Result);
             }
             Outcome::RpcError => {
-                let unknown =
-                    call.loss.contains(&Loss::ResponseTruncated) && call.error_code.is_none();
-                prop_assert!(
-                    call.error_code == Some(1000 + number as i64) || unknown,
-                    "{:?}",
-                    call
-                );
+                let unknown = call.loss.contains(&Loss::ResponseTruncated) && call.error_code.is_none();
+                prop_assert!(call.error_code == Some(1000 + number as i64) || unknown, "{:?}", call);
                 prop_assert_eq!(&script.expected[number], &Expected::Error);
             }
             Outcome::Cancelled => prop_assert_eq!(&script.expected[number], &Expected::Cancelled),
             _ => {}
         }
-        prop_assert!(
-            outcomes.insert(number, call.outcome).is_none(),
-            "{number} twice"
-        );
+        prop_assert!(outcomes.insert(number, call.outcome).is_none(), "{number} twice");
     }
     Ok(outcomes)
 }
