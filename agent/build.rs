@@ -8,7 +8,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // OUT_DIR is <target>/<profile>/build/<package>/out, with the triple before the profile when
     // one is given: the object's folder is beside one of these.
-    let object = out.ancestors().map(|folder| folder.join("bpf/mcpsonar.bpf.o")).find(|path| path.is_file());
+    let object = out
+        .ancestors()
+        .map(|folder| folder.join("bpf/mcpsonar.bpf.o"))
+        .find(|path| path.is_file());
     let embedded = out.join("mcpsonar.bpf.o");
     match &object {
         Some(path) => {
@@ -18,7 +21,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => {
             // A path that does not exist makes cargo ask again every time.
             let expected = out.ancestors().nth(4).unwrap_or(Path::new("target"));
-            println!("cargo::rerun-if-changed={}", expected.join("bpf/mcpsonar.bpf.o").display());
+            println!(
+                "cargo::rerun-if-changed={}",
+                expected.join("bpf/mcpsonar.bpf.o").display()
+            );
             fs::write(&embedded, [])?;
         }
     }

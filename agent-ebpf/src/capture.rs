@@ -40,18 +40,34 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    const NONE: Self = Self { base: 0, left: 0, iov: 0, iovs: 0, message_left: u64::MAX, message: 0, messages: 0 };
+    const NONE: Self = Self {
+        base: 0,
+        left: 0,
+        iov: 0,
+        iovs: 0,
+        message_left: u64::MAX,
+        message: 0,
+        messages: 0,
+    };
 
     /// One buffer.
     #[inline(always)]
     pub(crate) fn contiguous(base: u64, len: u64) -> Self {
-        Self { base, left: len, ..Self::NONE }
+        Self {
+            base,
+            left: len,
+            ..Self::NONE
+        }
     }
 
     /// `count` buffers described at `iov`.
     #[inline(always)]
     pub(crate) fn vector(iov: u64, count: u64) -> Self {
-        Self { iov, iovs: count, ..Self::NONE }
+        Self {
+            iov,
+            iovs: count,
+            ..Self::NONE
+        }
     }
 
     /// The buffers of the `struct msghdr` at `header`.
@@ -64,7 +80,11 @@ impl Segments {
     /// The buffers of `count` `struct mmsghdr` at `headers`.
     #[inline(always)]
     pub(crate) fn messages(headers: u64, count: u64) -> Self {
-        Self { message: headers, messages: count, ..Self::NONE }
+        Self {
+            message: headers,
+            messages: count,
+            ..Self::NONE
+        }
     }
 
     /// Moves on to the next buffer. `false` when there is none.
@@ -137,7 +157,11 @@ pub(crate) fn read_user<T: Copy + Default>(address: u64) -> Option<T> {
     let mut value = T::default();
     // SAFETY: the destination is valid for the size, and the helper checks the source.
     let result = unsafe {
-        bpf_probe_read_user((&raw mut value).cast::<c_void>(), size_of::<T>() as u32, address as *const c_void)
+        bpf_probe_read_user(
+            (&raw mut value).cast::<c_void>(),
+            size_of::<T>() as u32,
+            address as *const c_void,
+        )
     };
     (result == 0).then_some(value)
 }
@@ -174,7 +198,16 @@ impl Extent {
             (_, false) => (budget - TAIL, len - TAIL, len),
         };
         let urgent = u32::from(sampling == Sampling::Unjudged);
-        Self { at: 0, head, tail, end, first: flags::FIRST, complete: 0, urgent, _padding: 0 }
+        Self {
+            at: 0,
+            head,
+            tail,
+            end,
+            first: flags::FIRST,
+            complete: 0,
+            urgent,
+            _padding: 0,
+        }
     }
 }
 
@@ -193,7 +226,9 @@ pub(crate) fn ship(depth: u32, sampling: Sampling) {
             }
         }
     }
-    let Some(Scratch { record, extent, .. }) = scratch::at(depth) else { return };
+    let Some(Scratch { record, extent, .. }) = scratch::at(depth) else {
+        return;
+    };
     if extent.complete == 0 {
         // Metadata only, or the pieces ended early: say that no more will come.
         record.at = extent.at as u32;
@@ -223,7 +258,9 @@ fn wake(urgent: u32) -> Wake {
 
 #[inline(always)]
 fn step(scratch: &mut Scratch) -> Option<()> {
-    let Extent { at, head, tail, end, .. } = scratch.extent;
+    let Extent {
+        at, head, tail, end, ..
+    } = scratch.extent;
     if at >= end {
         return None;
     }
@@ -276,7 +313,11 @@ fn piece<const N: usize>(scratch: &mut Scratch, run: u64) -> u64 {
     let base = scratch.segments.base;
     emit::<Chunk<N>>(wake(extent.urgent), size, |to| {
         // Bounded in the expression that passes it: 5.10's verifier forgets bounds of spilled values.
-        let bounded = if size >= N as u64 { N as u32 } else { size as u32 & (N as u32 - 1) };
+        let bounded = if size >= N as u64 {
+            N as u32
+        } else {
+            size as u32 & (N as u32 - 1)
+        };
         // SAFETY: `to` is a reserved ring entry of this type.
         let payload = unsafe { &raw mut (*to).payload }.cast::<c_void>();
         // SAFETY: `bounded` is at most N, the size of the payload; the helper checks the source.

@@ -22,14 +22,21 @@ const NO_FD: u32 = u32::MAX;
 #[inline(always)]
 pub(crate) fn entered(syscall: Syscall) {
     let Some(thread) = Thread::in_scope() else { return };
-    let Some(slot) = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1)) else { return };
+    let Some(slot) = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1)) else {
+        return;
+    };
     let at = match side_of(syscall) {
         Side::Reader => 0,
         // SAFETY: the helper has no preconditions.
         Side::Writer => unsafe { bpf_ktime_get_ns() },
     };
     // SAFETY: the pointer is to a map value; a slot shared by two threads is told by `pid_tgid`.
-    unsafe { slot.write(Entry { pid_tgid: thread.pid_tgid, at }) };
+    unsafe {
+        slot.write(Entry {
+            pid_tgid: thread.pid_tgid,
+            at,
+        })
+    };
 }
 
 /// Whether the current thread is about to leave a data syscall that [`entered`] has noted, and
@@ -55,7 +62,11 @@ pub(crate) fn returned(syscall: Syscall, thread: Thread, entered: u64, regs: u64
     }
     let Some(args) = arch::arguments(regs) else { return };
     let fd = args[0] as u32;
-    let mut transfer = Transfer { thread, entered, len: ret as u64 };
+    let mut transfer = Transfer {
+        thread,
+        entered,
+        len: ret as u64,
+    };
     match syscall {
         Syscall::RecvFrom if args[3] & MSG_PEEK != 0 => return,
         Syscall::RecvMsg if args[2] & MSG_PEEK != 0 => return,
@@ -79,7 +90,9 @@ pub(crate) fn returned(syscall: Syscall, thread: Thread, entered: u64, regs: u64
     // What the syscall was is forgotten here: the verifier checks what follows once, not per syscall.
     let place = core::hint::black_box(place_of(syscall));
     let side = core::hint::black_box(side_of(syscall));
-    let Some(position) = stream::advance(fd, side, transfer.len, transfer.entered) else { return };
+    let Some(position) = stream::advance(fd, side, transfer.len, transfer.entered) else {
+        return;
+    };
     let done = with_scratch(|depth| {
         // Written in place: the stack has no room for a record.
         if let Some(scratch) = scratch::at(depth) {
@@ -136,7 +149,9 @@ impl Transfer {
     /// Ships that bytes moved without passing through user memory.
     #[inline(always)]
     fn opaque(&self, fd: u32, side: Side) {
-        let Some(position) = stream::advance(fd, side, self.len, self.entered) else { return };
+        let Some(position) = stream::advance(fd, side, self.len, self.entered) else {
+            return;
+        };
         count(Counter::OpaqueBytes, self.len);
         emit::<DataRecord>(Wake::Later, 0, |to| {
             let bits = flags::OPAQUE | flags::FIRST | flags::LAST;

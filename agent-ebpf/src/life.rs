@@ -75,14 +75,25 @@ fn executed(tgid: u32, ctx: &RawTracePointContext) {
     let len = end.saturating_sub(start);
     // The agent is woken: what it wants to know of a short-lived process is soon gone.
     emit::<ExecRecord>(Wake::Now, 0, |to| {
-        let bounded = if len >= ARGS_MAX as u64 { ARGS_MAX as u32 } else { (len as u32) & (ARGS_MAX as u32 - 1) };
+        let bounded = if len >= ARGS_MAX as u64 {
+            ARGS_MAX as u32
+        } else {
+            (len as u32) & (ARGS_MAX as u32 - 1)
+        };
         // SAFETY: `to` is a reserved ring entry of this type.
         let args = unsafe { &raw mut (*to).args }.cast::<c_void>();
         // SAFETY: `bounded` is at most the size of `args`; the helper checks the source.
         let failed = unsafe { bpf_probe_read_user(args, bounded, start as *const c_void) } != 0;
         let captured = if failed { 0 } else { bounded };
         // SAFETY: as above.
-        unsafe { (&raw mut (*to).header).write(Header { kind: Kind::Exec as u32, captured, tgid, tid }) };
+        unsafe {
+            (&raw mut (*to).header).write(Header {
+                kind: Kind::Exec as u32,
+                captured,
+                tgid,
+                tid,
+            })
+        };
         // SAFETY: as above.
         unsafe { (&raw mut (*to).at).write(bpf_ktime_get_ns()) };
         // SAFETY: as above.
@@ -112,10 +123,22 @@ fn exited(tgid: u32) -> Option<()> {
 #[inline(always)]
 fn life(kind: Kind, tgid: u32, tid: u32, value: u32, wake: Wake) {
     emit::<LifeRecord>(wake, 0, |to| {
-        let header = Header { kind: kind as u32, captured: 0, tgid, tid };
+        let header = Header {
+            kind: kind as u32,
+            captured: 0,
+            tgid,
+            tid,
+        };
         // SAFETY: the helper has no preconditions.
         let at = unsafe { bpf_ktime_get_ns() };
         // SAFETY: `to` is a reserved ring entry of this type.
-        unsafe { to.write(LifeRecord { header, at, value, reserved: 0 }) };
+        unsafe {
+            to.write(LifeRecord {
+                header,
+                at,
+                value,
+                reserved: 0,
+            })
+        };
     });
 }

@@ -17,7 +17,9 @@ impl Thread {
     /// The current thread.
     #[inline(always)]
     pub(crate) fn current() -> Self {
-        Self { pid_tgid: bpf_get_current_pid_tgid() }
+        Self {
+            pid_tgid: bpf_get_current_pid_tgid(),
+        }
     }
 
     /// The current thread, if its process is in scope.

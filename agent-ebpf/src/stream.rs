@@ -3,6 +3,7 @@
 use core::arch::asm;
 
 use agent_abi::{Counter, StreamState, VerdictCode, flags};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
 use crate::maps::{STREAMS, VERDICTS, count};
@@ -53,15 +54,30 @@ struct Key {
 #[inline(always)]
 fn key_of(carrier: Carrier, side: Side) -> Option<Key> {
     match carrier {
-        Carrier::Pipe { inode, ino } => Some(Key { key: inode, ino, reverse: 0, flags: 0 }),
+        Carrier::Pipe { inode, ino } => Some(Key {
+            key: inode,
+            ino,
+            reverse: 0,
+            flags: 0,
+        }),
         Carrier::Socket { sock, ino, peer } => {
             let named = if walk::is_named(sock, peer) { flags::NAMED } else { 0 };
             let flags = flags::SOCKET | named;
             // A stream is known by its writer's sock: it outlives the writer's file.
             match side {
-                Side::Writer => Some(Key { key: sock, ino, reverse: peer, flags }),
+                Side::Writer => Some(Key {
+                    key: sock,
+                    ino,
+                    reverse: peer,
+                    flags,
+                }),
                 Side::Reader if peer == 0 => None,
-                Side::Reader => Some(Key { key: peer, ino: walk::socket_ino(peer), reverse: sock, flags }),
+                Side::Reader => Some(Key {
+                    key: peer,
+                    ino: walk::socket_ino(peer),
+                    reverse: sock,
+                    flags,
+                }),
             }
         }
     }
@@ -117,8 +133,11 @@ pub(crate) fn advance(fd: u32, side: Side, len: u64, entered: u64) -> Option<Pos
         position.flags |= flags::UNJUDGED;
         if sampling == Sampling::Watched {
             let allowed = ALLOWANCE * (1 + u64::from(grants));
-            position.sampling =
-                if state.sampled < allowed { Sampling::Unjudged } else { Sampling::Metadata };
+            position.sampling = if state.sampled < allowed {
+                Sampling::Unjudged
+            } else {
+                Sampling::Metadata
+            };
             state.sampled += len;
         }
     }
@@ -148,6 +167,8 @@ fn state_of(found: &Key) -> Option<*mut StreamState> {
             known.ino = found.ino;
             return Some(state);
         }
+        // Another stream's, which has ended. Gone already is as good.
+        STREAMS.remove(found.key).unwrap_or_default();
     }
     // SAFETY: the helper has no preconditions.
     let stream = unsafe { bpf_ktime_get_ns() };
@@ -161,12 +182,22 @@ fn state_of(found: &Key) -> Option<*mut StreamState> {
             }
         }
     }
-    let state = StreamState { stream, ino: found.ino, pair, written: 0, read: 0, last_read: 0, sampled: 0 };
-    if STREAMS.insert(found.key, state, 0).is_err() {
+    let state = StreamState {
+        stream,
+        ino: found.ino,
+        pair,
+        written: 0,
+        read: 0,
+        last_read: 0,
+        sampled: 0,
+    };
+    // Both ends may arrive here at once, on two CPUs: the first one's state is everybody's.
+    let inserted = STREAMS.insert(found.key, state, u64::from(BPF_NOEXIST));
+    let current = STREAMS.get_ptr_mut(found.key);
+    if inserted.is_err() && current.is_none() {
         count(Counter::StreamTableFull, 1);
-        return None;
     }
-    STREAMS.get_ptr_mut(found.key)
+    current
 }
 
 /// Adds and gives the value before. Two racing additions may both see the same value; the sum stays

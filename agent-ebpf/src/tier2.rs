@@ -18,7 +18,9 @@ pub(crate) fn sys_enter(ctx: RawTracePointContext) -> i32 {
 /// sys_exit(regs, return value).
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub(crate) fn sys_exit(ctx: RawTracePointContext) -> i32 {
-    let Some((thread, entered)) = data::leaving() else { return 0 };
+    let Some((thread, entered)) = data::leaving() else {
+        return 0;
+    };
     let regs: u64 = ctx.arg(0);
     if let Some(syscall) = arch::number(regs).and_then(Syscall::from_number) {
         data::returned(syscall, thread, entered, regs, ctx.arg(1));

@@ -69,7 +69,10 @@ pub(crate) fn carrier(fd: u32) -> Option<Carrier> {
     let file = read::<u64>(array + u64::from(fd) * 8).filter(|&file| file != 0)?;
     let inode = follow(file, &globals::FILE_INODE)?;
     match read_field::<u16>(inode, &globals::INODE_MODE)? & S_IFMT {
-        S_IFIFO => Some(Carrier::Pipe { inode, ino: read_field(inode, &globals::INODE_INO)? }),
+        S_IFIFO => Some(Carrier::Pipe {
+            inode,
+            ino: read_field(inode, &globals::INODE_INO)?,
+        }),
         S_IFSOCK => {
             let socket = follow(file, &globals::FILE_PRIVATE)?;
             if read_field::<u16>(socket, &globals::SOCKET_TYPE)? != SOCK_STREAM {
@@ -80,7 +83,11 @@ pub(crate) fn carrier(fd: u32) -> Option<Carrier> {
                 return None;
             }
             let ino = read_field(inode, &globals::INODE_INO)?;
-            Some(Carrier::Socket { sock, ino, peer: read_field(sock, &globals::UNIX_PEER)? })
+            Some(Carrier::Socket {
+                sock,
+                ino,
+                peer: read_field(sock, &globals::UNIX_PEER)?,
+            })
         }
         _ => None,
     }
@@ -93,7 +100,10 @@ fn descriptors(table: u64) -> Option<(u32, u64)> {
         let [size, array] = read_field::<[u64; 2]>(table, &globals::FDT_MAX_FDS)?;
         return Some((size as u32, array));
     }
-    Some((read_field(table, &globals::FDT_MAX_FDS)?, read_field(table, &globals::FDT_FD)?))
+    Some((
+        read_field(table, &globals::FDT_MAX_FDS)?,
+        read_field(table, &globals::FDT_FD)?,
+    ))
 }
 
 /// Inode number of the socket that `sock` belongs to; 0 when it is closed.
@@ -101,7 +111,10 @@ fn descriptors(table: u64) -> Option<(u32, u64)> {
 pub(crate) fn socket_ino(sock: u64) -> u64 {
     follow(sock, &globals::SOCK_SOCKET)
         .and_then(|socket| {
-            read_field(socket + u64::from(globals::SOCKET_ALLOC_INODE.load()), &globals::INODE_INO)
+            read_field(
+                socket + u64::from(globals::SOCKET_ALLOC_INODE.load()),
+                &globals::INODE_INO,
+            )
         })
         .unwrap_or(0)
 }

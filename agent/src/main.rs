@@ -12,10 +12,8 @@ fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            if !failure.is_silent() {
-                // Where stderr is gone too there is only the status left.
-                writeln!(io::stderr(), "mcpsonar: {failure}").unwrap_or_default();
-            }
+            // Where stderr is gone too there is only the status left.
+            writeln!(io::stderr(), "mcpsonar: {failure}").unwrap_or_default();
             ExitCode::from(failure.exit_code())
         }
     }

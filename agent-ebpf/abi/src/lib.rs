@@ -12,12 +12,8 @@ mod record;
 mod tunable;
 
 pub use counter::Counter;
-pub use map::{
-    ENTRY_SLOTS, Entry, MAX_PROCESSES, MAX_STREAMS, Membership, StreamState, VerdictCode, VerdictEntry,
-};
-pub use record::{
-    ARGS_MAX, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord, Totals, flags,
-};
+pub use map::{ENTRY_SLOTS, Entry, MAX_PROCESSES, MAX_STREAMS, Membership, StreamState, VerdictCode, VerdictEntry};
+pub use record::{ARGS_MAX, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord, Totals, flags};
 #[cfg(feature = "user")]
 pub use record::{DecodeError, Record};
 pub use tunable::{FIELDS, Field, global};

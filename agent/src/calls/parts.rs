@@ -129,8 +129,18 @@ mod tests {
 
     fn instants(at: [Option<Nanos>; 6]) -> Instants {
         let [first_written, first_read, last_read, v0, s0, s1] = at;
-        let request = Half { first_written, first_read, last_read, ..Half::default() };
-        let response = Half { first_written: v0, first_read: s0, last_read: s1, ..Half::default() };
+        let request = Half {
+            first_written,
+            first_read,
+            last_read,
+            ..Half::default()
+        };
+        let response = Half {
+            first_written: v0,
+            first_read: s0,
+            last_read: s1,
+            ..Half::default()
+        };
         Instants::ordered(&request, &response)
     }
 
@@ -150,7 +160,13 @@ mod tests {
     #[test]
     fn one_end_seen() {
         let server = instants([None, Some(3000), Some(4000), Some(10_000), None, None]);
-        assert_eq!(server.parts(), Parts { server: Some(6.0), ..Parts::default() });
+        assert_eq!(
+            server.parts(),
+            Parts {
+                server: Some(6.0),
+                ..Parts::default()
+            }
+        );
         assert_eq!(server.latency(10_000), Some(6000));
         let client = instants([Some(1000), None, None, None, Some(12_000), Some(20_000)]);
         assert_eq!(client.parts(), Parts::default());
@@ -160,7 +176,13 @@ mod tests {
     #[test]
     fn no_response() {
         let unanswered = instants([Some(1000), Some(3000), Some(4000), None, None, None]);
-        assert_eq!(unanswered.parts(), Parts { request_queue: Some(2.0), ..Parts::default() });
+        assert_eq!(
+            unanswered.parts(),
+            Parts {
+                request_queue: Some(2.0),
+                ..Parts::default()
+            }
+        );
         assert_eq!(unanswered.latency(51_000), Some(50_000));
         assert_eq!(instants([None; 6]).latency(5), None);
         let only_read = instants([None, Some(3000), Some(4000), None, None, None]);

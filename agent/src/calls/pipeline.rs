@@ -170,13 +170,24 @@ impl<S: FactsSource> Pipeline<S> {
                 (true, true) => Carrier::UnixSocket,
             },
             fresh: record.ino != 0 && !self.origin.preexisting.contains(&record.ino),
-            side: if record.flags & flags::READ != 0 { Side::Reader } else { Side::Writer },
+            side: if record.flags & flags::READ != 0 {
+                Side::Reader
+            } else {
+                Side::Writer
+            },
             process: self.process(record.header.tgid),
-            entered: if record.entered == 0 { record.exited } else { record.entered },
+            entered: if record.entered == 0 {
+                record.exited
+            } else {
+                record.entered
+            },
             exited: record.exited,
             offset: record.offset,
             len: record.len,
-            content: Content { at: u64::from(record.at), bytes: payload },
+            content: Content {
+                at: u64::from(record.at),
+                bytes: payload,
+            },
             last: record.flags & flags::LAST != 0,
         };
         self.tracker.transfer(&transfer);
@@ -214,7 +225,10 @@ impl<S: FactsSource> Pipeline<S> {
     fn executed(&mut self, pid: u32, comm: &[u8], args: &[u8]) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let args = args.strip_suffix(b"\0").unwrap_or(args);
-        let started = Started { comm: text(comm), args: args.split(|&b| b == 0).map(text).collect() };
+        let started = Started {
+            comm: text(comm),
+            args: args.split(|&b| b == 0).map(text).collect(),
+        };
         if self.started.insert(pid, started).is_none() {
             self.started_order.push_back(pid);
         }
@@ -250,7 +264,9 @@ impl<S: FactsSource> Pipeline<S> {
     }
 
     fn judge(&mut self, stream: StreamId, verdict: Verdict) {
-        let Some(known) = self.streams.get_mut(&stream.0) else { return };
+        let Some(known) = self.streams.get_mut(&stream.0) else {
+            return;
+        };
         let verdict = match verdict {
             Verdict::Watch => VerdictCode::Watch,
             Verdict::Ignore => VerdictCode::Ignore,
@@ -259,7 +275,12 @@ impl<S: FactsSource> Pipeline<S> {
                 VerdictCode::LookAgain
             }
         };
-        let entry = VerdictEntry { stream: stream.0, ino: known.ino, verdict: verdict as u32, grants: known.grants };
+        let entry = VerdictEntry {
+            stream: stream.0,
+            ino: known.ino,
+            verdict: verdict as u32,
+            grants: known.grants,
+        };
         self.judgements.push((known.key, entry));
     }
 
@@ -271,13 +292,26 @@ impl<S: FactsSource> Pipeline<S> {
         }
         let key = self.keys.entry(call.connection).or_insert_with(|| {
             let inode = |stream: Option<StreamId>| {
-                stream.and_then(|stream| self.streams.get(&stream.0)).map_or(0, |stream| stream.ino)
+                stream
+                    .and_then(|stream| self.streams.get(&stream.0))
+                    .map_or(0, |stream| stream.ino)
             };
             let [to_server, to_client] = call.streams;
-            Arc::new(ConnectionKey(format!("{}/{}/{}", self.origin.boot_id, inode(to_server), inode(to_client))))
+            Arc::new(ConnectionKey(format!(
+                "{}/{}/{}",
+                self.origin.boot_id,
+                inode(to_server),
+                inode(to_client)
+            )))
         });
-        let source = CallSource { connection: &Arc::clone(key), client, server, clock: self.origin.clock };
-        self.outputs.push_back(Output::Call(Box::new(CallRecord::new(call, source))));
+        let source = CallSource {
+            connection: &Arc::clone(key),
+            client,
+            server,
+            clock: self.origin.clock,
+        };
+        self.outputs
+            .push_back(Output::Call(Box::new(CallRecord::new(call, source))));
         if self.keys.len() > MAX_KEYS {
             self.keys.pop_first();
         }

@@ -159,7 +159,12 @@ impl CallRecord {
     /// The record of `call`.
     #[must_use]
     pub fn new(call: Call, source: CallSource<'_>) -> Self {
-        let CallSource { connection, client, server, clock } = source;
+        let CallSource {
+            connection,
+            client,
+            server,
+            clock,
+        } = source;
         let ids = Ids::of(&call, connection);
         let instants = Instants::of(&call);
         let start = instants.first();
@@ -203,7 +208,9 @@ impl CallRecord {
             loss: call.loss,
             result_type: call.result_type.map(result_type_code),
             task: call.task.map(TaskRecord::new),
-            continues: call.continues.map(|earlier| call_id(connection, call.direction, earlier.sequence)),
+            continues: call
+                .continues
+                .map(|earlier| call_id(connection, call.direction, earlier.sequence)),
             instants,
             ended: call.ended,
             clock,
@@ -232,14 +239,21 @@ impl CallRecord {
     /// What the method was about: the tool, the prompt or the resource.
     #[must_use]
     pub fn target(&self) -> Option<&str> {
-        self.tool.as_deref().or(self.prompt.as_deref()).or(self.resource.as_deref())
+        self.tool
+            .as_deref()
+            .or(self.prompt.as_deref())
+            .or(self.resource.as_deref())
     }
 }
 
 impl TaskRecord {
     fn new(task: TaskState) -> Self {
         let TaskState { id, status, age } = task;
-        Self { id, status, age_us: age.map(micros) }
+        Self {
+            id,
+            status,
+            age_us: age.map(micros),
+        }
     }
 }
 

@@ -120,7 +120,9 @@ pub enum RecordingError {
         records: u64,
     },
     /// A frame's body is not what its kind says.
-    #[error("the recording is damaged: frame {frame} (kind {kind}): {reason}; the {records} records before it are good")]
+    #[error(
+        "the recording is damaged: frame {frame} (kind {kind}): {reason}; the {records} records before it are good"
+    )]
     Damaged {
         /// Its number, from 1.
         frame: u64,

@@ -161,7 +161,11 @@ mod tests {
     #[test]
     fn a_trace_context_of_the_wire_wins() {
         let mut traced = call();
-        traced.trace_context = Some(TraceContext { trace_id: [7; 16], parent_id: [8; 8], flags: 1 });
+        traced.trace_context = Some(TraceContext {
+            trace_id: [7; 16],
+            parent_id: [8; 8],
+            flags: 1,
+        });
         let ids = Ids::of(&traced, &key("a"));
         assert_eq!(ids.trace.to_string(), "07".repeat(16));
         assert_eq!(ids.call, Ids::of(&call(), &key("a")).call);

@@ -171,7 +171,12 @@ pub struct OtlpArgs {
     #[arg(long = "otlp", value_name = "URL", value_hint = ValueHint::Url)]
     pub url: Option<String>,
     /// How to speak to the collector: grpc or http (protobuf)
-    #[arg(long = "otlp-protocol", value_name = "PROTOCOL", default_value = "grpc", requires = "url")]
+    #[arg(
+        long = "otlp-protocol",
+        value_name = "PROTOCOL",
+        default_value = "grpc",
+        requires = "url"
+    )]
     pub protocol: OtlpProtocolArg,
 }
 
@@ -228,21 +233,42 @@ mod tests {
 
     #[test]
     fn the_contract() {
-        let Ok(Cli { command: Command::Trace(trace) }) = parse("mcpsonar trace --json -p 1 -p 2 -o x --stats s") else {
+        let Ok(Cli {
+            command: Command::Trace(trace),
+        }) = parse("mcpsonar trace --json -p 1 -p 2 -o x --stats s")
+        else {
             panic!("not a trace");
         };
         assert_eq!((trace.target.pids, trace.format.json), (vec![1, 2], true));
-        let Ok(Cli { command: Command::Trace(trace) }) = parse("mcpsonar trace -- a --json -p 3") else {
+        let Ok(Cli {
+            command: Command::Trace(trace),
+        }) = parse("mcpsonar trace -- a --json -p 3")
+        else {
             panic!("not a trace");
         };
         assert_eq!(trace.target.command, ["a", "--json", "-p", "3"]);
         assert!(!trace.format.json);
-        for good in ["record -o f -- true", "replay --json -o x f", "doctor --json", "completions bash", "man --dir d",
-            "trace --tier 1 --ring-kib 512 --otlp http://h:4317 --otlp-protocol http --color never"] {
+        for good in [
+            "record -o f -- true",
+            "replay --json -o x f",
+            "doctor --json",
+            "completions bash",
+            "man --dir d",
+            "trace --tier 1 --ring-kib 512 --otlp http://h:4317 --otlp-protocol http --color never",
+        ] {
             assert!(parse(&format!("mcpsonar {good}")).is_ok(), "{good}");
         }
-        for bad in ["", "record", "replay", "trace -p 0", "trace -p x", "trace -p 1 -- true", "trace --ring-kib 1",
-            "trace --otlp-protocol http", "trace --tier 3"] {
+        for bad in [
+            "",
+            "record",
+            "replay",
+            "trace -p 0",
+            "trace -p x",
+            "trace -p 1 -- true",
+            "trace --ring-kib 1",
+            "trace --otlp-protocol http",
+            "trace --tier 3",
+        ] {
             assert!(parse(format!("mcpsonar {bad}").trim_end()).is_err(), "{bad}");
         }
     }

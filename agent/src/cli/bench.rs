@@ -13,8 +13,9 @@ pub(super) fn empty_tracepoints() -> Result<u8, Failure> {
     let _attached = EmptyTracepoints::attach()?;
     print(b"ready\n")?;
     let mut ignored = Vec::new();
-    io::stdin()
-        .read_to_end(&mut ignored)
-        .map_err(|source| Failure::Io { what: "cannot read: standard input".to_owned(), source })?;
+    io::stdin().read_to_end(&mut ignored).map_err(|source| Failure::Io {
+        what: "cannot read: standard input".to_owned(),
+        source,
+    })?;
     Ok(0)
 }

@@ -54,8 +54,8 @@ pub enum Failure {
         /// Why it failed.
         source: io::Error,
     },
-    /// Whoever read our output is gone: nobody is left to tell.
-    #[error("the reader of the output has gone away")]
+    /// Whoever read our output is gone, and has seen all that it wanted.
+    #[error("the reader of the output has gone away: stopped; write to a file with -o to keep everything")]
     OutputClosed,
 }
 
@@ -79,18 +79,15 @@ impl Failure {
         }
     }
 
-    /// Whether there is anything to say about it.
-    #[must_use]
-    pub fn is_silent(&self) -> bool {
-        matches!(self, Self::OutputClosed)
-    }
-
     /// Failure of writing to our standard output.
     #[must_use]
     pub fn stdout(source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
-            _ => Self::Io { what: "cannot write: standard output".to_owned(), source },
+            _ => Self::Io {
+                what: "cannot write: standard output".to_owned(),
+                source,
+            },
         }
     }
 }
@@ -126,13 +123,15 @@ mod tests {
 
     #[test]
     fn statuses() {
-        let privilege = SensorError::Privilege { what: "a map".to_owned() };
+        let privilege = SensorError::Privilege {
+            what: "a map".to_owned(),
+        };
         assert_eq!(Failure::from(privilege).exit_code(), 4);
         assert_eq!(Failure::Usage(String::new()).exit_code(), 2);
         assert_eq!(Failure::NoAgent { socket: "/x".into() }.exit_code(), 3);
         let closed = Failure::stdout(io::ErrorKind::BrokenPipe.into());
-        assert!(closed.is_silent() && closed.exit_code() == 0);
+        assert_eq!(closed.exit_code(), 0);
         let failed = Failure::stdout(io::ErrorKind::StorageFull.into());
-        assert_eq!((failed.exit_code(), failed.is_silent()), (1, false));
+        assert_eq!(failed.exit_code(), 1);
     }
 }

@@ -32,8 +32,10 @@ pub fn outputs(
 ) -> Result<Outputs, Failure> {
     let mut outputs = Outputs::default();
     let (name, out, terminal) = open(format, console)?;
-    let writer = LineWriter::spawn(name, out, when_full)
-        .map_err(|source| Failure::Io { what: "cannot start a thread: for the output".to_owned(), source })?;
+    let writer = LineWriter::spawn(name, out, when_full).map_err(|source| Failure::Io {
+        what: "cannot start a thread: for the output".to_owned(),
+        source,
+    })?;
     if format.json {
         outputs.add(JsonLines::new(writer));
     } else {
@@ -54,8 +56,16 @@ type Opened = (String, Box<dyn Write + Send>, bool);
 fn open(format: &FormatArgs, console: Console) -> Result<Opened, Failure> {
     let Some(path) = &format.output else {
         return Ok(match console {
-            Console::Stdout => ("standard output".to_owned(), Box::new(io::stdout()), io::stdout().is_terminal()),
-            Console::Stderr => ("standard error".to_owned(), Box::new(io::stderr()), io::stderr().is_terminal()),
+            Console::Stdout => (
+                "standard output".to_owned(),
+                Box::new(io::stdout()),
+                io::stdout().is_terminal(),
+            ),
+            Console::Stderr => (
+                "standard error".to_owned(),
+                Box::new(io::stderr()),
+                io::stderr().is_terminal(),
+            ),
         });
     };
     match File::create(path) {
@@ -63,7 +73,11 @@ fn open(format: &FormatArgs, console: Console) -> Result<Opened, Failure> {
             let terminal = file.is_terminal();
             Ok((path.display().to_string(), Box::new(file), terminal))
         }
-        Err(source) => Err(Failure::File { action: "create the output", path: path.clone(), source }),
+        Err(source) => Err(Failure::File {
+            action: "create the output",
+            path: path.clone(),
+            source,
+        }),
     }
 }
 

@@ -36,14 +36,21 @@ pub(super) fn man(dir: Option<&Path>) -> Result<(), Failure> {
         let mut command = Cli::command();
         command.build();
         fs::write(dir.join("mcpsonar.1"), render(command.clone())?)?;
-        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+        for sub in command
+            .get_subcommands()
+            .filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
+        {
             // Built subcommands are called "mcpsonar-trace".
             let name = sub.get_display_name().unwrap_or(sub.get_name());
             fs::write(dir.join(format!("{name}.1")), render(sub.clone())?)?;
         }
         Ok(())
     };
-    write().map_err(|source| Failure::File { action: "write the manual pages", path: dir.to_owned(), source })
+    write().map_err(|source| Failure::File {
+        action: "write the manual pages",
+        path: dir.to_owned(),
+        source,
+    })
 }
 
 fn render(command: clap::Command) -> io::Result<Vec<u8>> {
@@ -69,7 +76,13 @@ mod tests {
     fn a_page_for_every_command() {
         let dir = tempfile::tempdir().unwrap();
         man(Some(dir.path())).unwrap();
-        for page in ["mcpsonar", "mcpsonar-trace", "mcpsonar-record", "mcpsonar-replay", "mcpsonar-doctor"] {
+        for page in [
+            "mcpsonar",
+            "mcpsonar-trace",
+            "mcpsonar-record",
+            "mcpsonar-replay",
+            "mcpsonar-doctor",
+        ] {
             let text = fs::read_to_string(dir.path().join(format!("{page}.1"))).unwrap();
             assert!(text.contains(&page.replace('-', "\\-")), "{page}");
         }

@@ -25,9 +25,18 @@ use crate::{
 /// When the observation cannot begin, or the file cannot be written.
 pub(super) fn run(args: &RecordArgs) -> Result<u8, Failure> {
     let path = args.output.as_path();
-    writeln!(io::stderr(), "mcpsonar: {} will hold the traffic itself, arguments and results included", path.display())
-        .unwrap_or_default();
-    let mut recording = Recording { path, pids: &args.target.pids, writer: None, records: 0 };
+    writeln!(
+        io::stderr(),
+        "mcpsonar: {} will hold the traffic itself, arguments and results included",
+        path.display()
+    )
+    .unwrap_or_default();
+    let mut recording = Recording {
+        path,
+        pids: &args.target.pids,
+        writer: None,
+        records: 0,
+    };
     let report = block_on(&args.target, &args.capture, &mut recording)?;
     let records = recording.records;
     if let Some(mut writer) = recording.writer {
@@ -48,10 +57,16 @@ struct Recording<'a> {
 impl Observer for Recording<'_> {
     fn begin(&mut self, origin: &Origin) -> Result<(), ObserverError> {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let pids = if self.pids.is_empty() { Vec::new() } else { host::descendants(self.pids).into_iter().collect() };
+        let pids = if self.pids.is_empty() {
+            Vec::new()
+        } else {
+            host::descendants(self.pids).into_iter().collect()
+        };
         let header = RecordingHeader::new(kernel.trim().to_owned(), origin.boot_id.clone(), origin.clock, pids);
         let mut writer = RecordingWriter::create(self.path, &header).map_err(anyhow::Error::from)?;
-        writer.preexisting(origin.preexisting.iter().copied()).map_err(anyhow::Error::from)?;
+        writer
+            .preexisting(origin.preexisting.iter().copied())
+            .map_err(anyhow::Error::from)?;
         self.writer = Some(writer);
         Ok(())
     }

@@ -23,7 +23,11 @@ use crate::{
 /// # Errors
 /// When the recording cannot be read, is damaged, or the output fails.
 pub(super) fn run(args: &ReplayArgs) -> Result<u8, Failure> {
-    let failed = |source| Failure::File { action: "open the recording", path: args.file.clone(), source };
+    let failed = |source| Failure::File {
+        action: "open the recording",
+        path: args.file.clone(),
+        source,
+    };
     let file = File::open(&args.file).map_err(failed)?;
     let mut reader = RecordingReader::new(BufReader::with_capacity(256 << 10, file))?;
     let mut outputs = outputs(&args.format, &args.otlp, Console::Stdout, WhenFull::Wait)?;

@@ -8,7 +8,15 @@ use serde_json::{Value, json};
 use crate::{observe::Report, sink::Losses};
 
 pub(super) fn json(report: &Report, calls: u64, faults: &BTreeMap<&'static str, u64>, losses: &Losses) -> Value {
-    let Report { command: _, tier, hooks, counters, stats, losses: _, usage } = report;
+    let Report {
+        command: _,
+        tier,
+        hooks,
+        counters,
+        stats,
+        losses: _,
+        usage,
+    } = report;
     json!({
         "mcpsonar": env!("CARGO_PKG_VERSION"),
         "tier": *tier as u8,

@@ -35,7 +35,9 @@ pub(super) fn run(args: &TraceArgs) -> Result<u8, Failure> {
         calls: 0,
     };
     let observed = block_on(&args.target, &args.capture, &mut calls);
-    let mut losses = observed.as_ref().map_or_else(|_| Losses::default(), |report| report.losses.clone());
+    let mut losses = observed
+        .as_ref()
+        .map_or_else(|_| Losses::default(), |report| report.losses.clone());
     // What was seen before a failure is shown all the same; that nothing was is not.
     let finished = match &observed {
         Err(_) if calls.calls == 0 => Ok(()),
@@ -69,7 +71,10 @@ pub(super) fn block_on(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| Failure::Io { what: "cannot set up: the event loop".to_owned(), source })?;
+        .map_err(|source| Failure::Io {
+            what: "cannot set up: the event loop".to_owned(),
+            source,
+        })?;
     runtime.block_on(observe(options, observer)).map_err(Failure::from)
 }
 
@@ -101,8 +106,14 @@ fn options(target: &TargetArgs, capture: &CaptureArgs) -> Options {
         TierArg::Two => Some(Tier::RawTracepoints),
     };
     // The largest size that is accepted is 2^20 KiB: this cannot overflow.
-    let ring_bytes = capture.ring_kib.map_or(RING_BYTES, |kib| (kib * 1024).next_power_of_two());
-    Options { target, tier, ring_bytes }
+    let ring_bytes = capture
+        .ring_kib
+        .map_or(RING_BYTES, |kib| (kib * 1024).next_power_of_two());
+    Options {
+        target,
+        tier,
+        ring_bytes,
+    }
 }
 
 /// As a shell has it.
@@ -113,7 +124,11 @@ pub(super) fn status_code(status: ExitStatus) -> u8 {
 
 fn write_stats(path: &Path, report: &Report, calls: &Calls, losses: &Losses) -> Result<(), Failure> {
     let text = format!("{}\n", stats::json(report, calls.calls, &calls.faults, losses));
-    fs::write(path, text).map_err(|source| Failure::File { action: "write the statistics", path: path.to_owned(), source })
+    fs::write(path, text).map_err(|source| Failure::File {
+        action: "write the statistics",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Hands what is observed to the outputs.
@@ -164,8 +179,14 @@ mod tests {
 
     #[test]
     fn what_was_asked_for() {
-        let target = TargetArgs { pids: vec![1, 2], command: vec![] };
-        let capture = CaptureArgs { tier: TierArg::One, ring_kib: Some(100) };
+        let target = TargetArgs {
+            pids: vec![1, 2],
+            command: vec![],
+        };
+        let capture = CaptureArgs {
+            tier: TierArg::One,
+            ring_kib: Some(100),
+        };
         let options = options(&target, &capture);
         assert!(matches!(options.target, Target::Processes(pids) if pids == [1, 2]));
         assert_eq!((options.tier, options.ring_bytes), (Some(Tier::Trampolines), 128 << 10));
@@ -173,7 +194,10 @@ mod tests {
 
     #[test]
     fn the_largest_ring() {
-        let capture = CaptureArgs { tier: TierArg::Auto, ring_kib: Some(1_048_576) };
+        let capture = CaptureArgs {
+            tier: TierArg::Auto,
+            ring_kib: Some(1_048_576),
+        };
         assert_eq!(options(&TargetArgs::default(), &capture).ring_bytes, 1 << 30);
     }
 }

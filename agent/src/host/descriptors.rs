@@ -9,7 +9,9 @@ use procfs::process::{FDTarget, Process};
 
 /// Inode numbers of the pipes and sockets of a process. Empty when it is gone or may not be looked into.
 fn inodes_of(process: &Process) -> Vec<u64> {
-    let Ok(descriptors) = process.fd() else { return Vec::new() };
+    let Ok(descriptors) = process.fd() else {
+        return Vec::new();
+    };
     let targets = descriptors.flatten().filter_map(|descriptor| match descriptor.target {
         FDTarget::Pipe(inode) | FDTarget::Socket(inode) => Some(inode),
         FDTarget::Path(path) => fifo_inode(&path),
@@ -32,14 +34,18 @@ fn fifo_inode(path: &Path) -> Option<u64> {
 /// Inode numbers of all pipes and sockets that are open on the host.
 #[must_use]
 pub fn open_inodes() -> HashSet<u64> {
-    let Ok(processes) = procfs::process::all_processes() else { return HashSet::new() };
+    let Ok(processes) = procfs::process::all_processes() else {
+        return HashSet::new();
+    };
     processes.flatten().flat_map(|process| inodes_of(&process)).collect()
 }
 
 /// Inode numbers of the pipes and sockets that this process holds, and so its children inherit.
 #[must_use]
 pub fn own_inodes() -> HashSet<u64> {
-    Process::myself().map(|process| inodes_of(&process).into_iter().collect()).unwrap_or_default()
+    Process::myself()
+        .map(|process| inodes_of(&process).into_iter().collect())
+        .unwrap_or_default()
 }
 
 /// `pids` and all their descendants that live now.
@@ -48,13 +54,21 @@ pub fn descendants(pids: &[u32]) -> BTreeSet<u32> {
     let parents: Vec<(u32, u32)> = procfs::process::all_processes()
         .map(|processes| {
             let stats = processes.flatten().filter_map(|process| process.stat().ok());
-            stats.filter_map(|stat| Some((stat.pid.try_into().ok()?, stat.ppid.try_into().ok()?))).collect()
+            stats
+                .filter_map(|stat| Some((stat.pid.try_into().ok()?, stat.ppid.try_into().ok()?)))
+                .collect()
         })
         .unwrap_or_default();
     let mut members: BTreeSet<u32> = pids.iter().copied().collect();
     loop {
         let before = members.len();
-        members.extend(parents.iter().filter(|(_, parent)| members.contains(parent)).map(|&(pid, _)| pid).collect::<Vec<_>>());
+        members.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| members.contains(parent))
+                .map(|&(pid, _)| pid)
+                .collect::<Vec<_>>(),
+        );
         if members.len() == before {
             return members;
         }
@@ -65,7 +79,9 @@ pub fn descendants(pids: &[u32]) -> BTreeSet<u32> {
 /// holds one of their pipes.
 #[must_use]
 pub fn peers(members: &BTreeSet<u32>) -> BTreeSet<u32> {
-    let Ok(processes) = procfs::process::all_processes() else { return BTreeSet::new() };
+    let Ok(processes) = procfs::process::all_processes() else {
+        return BTreeSet::new();
+    };
     let mut inodes = HashSet::new();
     let mut others = Vec::new();
     let mut peers = BTreeSet::new();
@@ -78,7 +94,12 @@ pub fn peers(members: &BTreeSet<u32>) -> BTreeSet<u32> {
             others.push((pid, process));
         }
     }
-    peers.extend(others.into_iter().filter(|(_, process)| inodes_of(process).iter().any(|inode| inodes.contains(inode))).map(|(pid, _)| pid));
+    peers.extend(
+        others
+            .into_iter()
+            .filter(|(_, process)| inodes_of(process).iter().any(|inode| inodes.contains(inode)))
+            .map(|(pid, _)| pid),
+    );
     peers.retain(|pid| !members.contains(pid));
     peers
 }
@@ -88,7 +109,9 @@ fn ancestors(process: &Process) -> Vec<u32> {
     let mut parent = process.stat().map(|stat| stat.ppid).unwrap_or(0);
     while parent > 1 && found.len() < 64 {
         found.extend(u32::try_from(parent));
-        parent = Process::new(parent).and_then(|process| process.stat()).map_or(0, |stat| stat.ppid);
+        parent = Process::new(parent)
+            .and_then(|process| process.stat())
+            .map_or(0, |stat| stat.ppid);
     }
     found
 }
@@ -102,7 +125,12 @@ mod tests {
         use std::os::fd::AsRawFd;
         let (reader, _writer) = std::io::pipe().unwrap();
         let link = fs::read_link(format!("/proc/self/fd/{}", reader.as_raw_fd())).unwrap();
-        let inode = link.to_string_lossy().trim_start_matches("pipe:[").trim_end_matches(']').parse().unwrap();
+        let inode = link
+            .to_string_lossy()
+            .trim_start_matches("pipe:[")
+            .trim_end_matches(']')
+            .parse()
+            .unwrap();
         assert!(own_inodes().contains(&inode));
         assert!(open_inodes().contains(&inode));
     }

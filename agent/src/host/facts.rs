@@ -30,12 +30,24 @@ impl ProcessFacts {
     /// Whether nothing but the pid is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self { pid: self.pid, ..Self::default() }
+        *self
+            == Self {
+                pid: self.pid,
+                ..Self::default()
+            }
     }
 
     /// Fills what is missing from `other`.
     pub fn complete_from(&mut self, other: Self) {
-        let Self { pid: _, comm, exe, cmdline, cgroup, container, start_time } = other;
+        let Self {
+            pid: _,
+            comm,
+            exe,
+            cmdline,
+            cgroup,
+            container,
+            start_time,
+        } = other;
         self.comm = self.comm.take().or(comm);
         self.exe = self.exe.take().or(exe);
         if self.cmdline.is_empty() {
@@ -62,7 +74,10 @@ impl FactsSource for ProcFs {
         // Every file on its own: a process may vanish, or deny us some of them, at any point.
         let process = Process::new(i32::try_from(pid).ok()?).ok()?;
         let stat = process.stat().ok();
-        let cgroup = process.cgroups().ok().and_then(|groups| cgroup_path(groups.into_iter()));
+        let cgroup = process
+            .cgroups()
+            .ok()
+            .and_then(|groups| cgroup_path(groups.into_iter()));
         let container = cgroup.as_deref().and_then(container_id);
         Some(ProcessFacts {
             pid,
@@ -157,7 +172,11 @@ mod tests {
 
     #[test]
     fn completing_never_overwrites() {
-        let mut facts = ProcessFacts { pid: 1, comm: Some("a".into()), ..Default::default() };
+        let mut facts = ProcessFacts {
+            pid: 1,
+            comm: Some("a".into()),
+            ..Default::default()
+        };
         assert!(!facts.is_empty());
         facts.complete_from(ProcessFacts {
             pid: 1,

@@ -130,7 +130,10 @@ impl<S: FactsSource> Processes<S> {
     }
 
     fn read(&mut self, pid: u32) -> ProcessFacts {
-        self.source.read(pid).unwrap_or(ProcessFacts { pid, ..ProcessFacts::default() })
+        self.source.read(pid).unwrap_or(ProcessFacts {
+            pid,
+            ..ProcessFacts::default()
+        })
     }
 
     fn insert(&mut self, facts: ProcessFacts) -> ProcessId {
@@ -209,7 +212,10 @@ mod tests {
         let mut processes = table();
         let id = processes.seen(7);
         let args = ["node", "--token=abc"];
-        processes.source_mut().insert(ProcessFacts { pid: 7, ..ProcessFacts::default() });
+        processes.source_mut().insert(ProcessFacts {
+            pid: 7,
+            ..ProcessFacts::default()
+        });
         assert_eq!(processes.execed(7, "node", Some("/bin/node"), &args), id);
         let facts = processes.facts(id).unwrap();
         assert_eq!(facts.comm.as_deref(), Some("node"));

@@ -9,14 +9,38 @@ const MASK: &str = "***";
 
 /// A word that makes the name of an option or variable that of a secret.
 const SECRET_WORDS: [&str; 14] = [
-    "token", "secret", "password", "passwd", "passphrase", "pwd", "apikey", "key", "credential", "credentials",
-    "auth", "authorization", "bearer", "cookie",
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "apikey",
+    "key",
+    "credential",
+    "credentials",
+    "auth",
+    "authorization",
+    "bearer",
+    "cookie",
 ];
 
 /// Prefixes by which issuers mark their tokens, so that they show even as bare arguments.
 const TOKEN_PREFIXES: [&str; 14] = [
-    "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "AKIA", "AIza",
-    "eyJ", "hf_",
+    "sk-",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "AKIA",
+    "AIza",
+    "eyJ",
+    "hf_",
 ];
 
 /// The arguments with the values of secrets replaced by `***`, at most [`MAX_ARGS`] of at most
@@ -33,7 +57,11 @@ pub fn redact_args<S: AsRef<str>>(args: &[S]) -> Vec<String> {
         let arg = arg.as_ref();
         // An option after an option that wants a secret: the first one was a switch.
         let is_value = secret_follows && !arg.starts_with("--");
-        out.push(if is_value { MASK.to_owned() } else { cut(&redact_one(arg)) });
+        out.push(if is_value {
+            MASK.to_owned()
+        } else {
+            cut(&redact_one(arg))
+        });
         secret_follows = asks_for_secret(arg);
     }
     out
@@ -59,7 +87,11 @@ fn redact_one(arg: &str) -> String {
     if arg.starts_with(['{', '[']) && arg.contains('"') {
         return MASK.to_owned();
     }
-    if arg.contains(' ') { redact_words(arg) } else { redact_bare(arg) }
+    if arg.contains(' ') {
+        redact_words(arg)
+    } else {
+        redact_bare(arg)
+    }
 }
 
 /// A shell line or a header: every word on its own, and what follows a word that asks for a secret.
@@ -75,7 +107,11 @@ fn redact_words(line: &str) -> String {
             continue;
         }
         let scheme = ["bearer", "basic"].iter().any(|s| word.eq_ignore_ascii_case(s));
-        let masked = if secret_follows && !scheme && !word.is_empty() { MASK.to_owned() } else { redact_one(word) };
+        let masked = if secret_follows && !scheme && !word.is_empty() {
+            MASK.to_owned()
+        } else {
+            redact_one(word)
+        };
         if masked.ends_with(MASK) {
             open_quote = unclosed_quote(word);
         }
@@ -140,7 +176,10 @@ fn is_secret_name(name: &str) -> bool {
 }
 
 fn is_secret_word(word: &str) -> bool {
-    SECRET_WORDS.contains(&word) || ["token", "secret", "password", "apikey"].iter().any(|s| word.ends_with(s))
+    SECRET_WORDS.contains(&word)
+        || ["token", "secret", "password", "apikey"]
+            .iter()
+            .any(|s| word.ends_with(s))
 }
 
 fn cut(arg: &str) -> String {
@@ -163,7 +202,10 @@ mod tests {
     #[test]
     fn options_with_secrets() {
         check(&["x", "--token=abc"], &["x", "--token=***"]);
-        check(&["x", "--api-key", "abc", "--port", "1"], &["x", "--api-key", "***", "--port", "1"]);
+        check(
+            &["x", "--api-key", "abc", "--port", "1"],
+            &["x", "--api-key", "***", "--port", "1"],
+        );
         check(&["x", "--apiKey", "abc"], &["x", "--apiKey", "***"]);
         check(&["x", "--accessToken=abc"], &["x", "--accessToken=***"]);
         check(&["x", "-password", "-abc"], &["x", "-password", "***"]);
@@ -172,17 +214,35 @@ mod tests {
 
     #[test]
     fn variables_and_headers() {
-        check(&["env", "GITHUB_TOKEN=ghp_1", "HOME=/root"], &["env", "GITHUB_TOKEN=***", "HOME=/root"]);
+        check(
+            &["env", "GITHUB_TOKEN=ghp_1", "HOME=/root"],
+            &["env", "GITHUB_TOKEN=***", "HOME=/root"],
+        );
         check(&["-e", "OPENAI_API_KEY=x"], &["-e", "OPENAI_API_KEY=***"]);
-        check(&["--header", "Authorization: Bearer abc"], &["--header", "Authorization: Bearer ***"]);
+        check(
+            &["--header", "Authorization: Bearer abc"],
+            &["--header", "Authorization: Bearer ***"],
+        );
         check(&["--header", "X-Api-Key: abc"], &["--header", "X-Api-Key: ***"]);
-        check(&["--header", "Authorization:Bearer abc"], &["--header", "Authorization:*** ***"]);
-        check(&["--header", "Authorization:Bearer", "abc"], &["--header", "Authorization:***", "***"]);
-        check(&["sh", "-c", "x --token 'a b' --port 1"], &["sh", "-c", "x --token *** --port 1"]);
+        check(
+            &["--header", "Authorization:Bearer abc"],
+            &["--header", "Authorization:*** ***"],
+        );
+        check(
+            &["--header", "Authorization:Bearer", "abc"],
+            &["--header", "Authorization:***", "***"],
+        );
+        check(
+            &["sh", "-c", "x --token 'a b' --port 1"],
+            &["sh", "-c", "x --token *** --port 1"],
+        );
         check(&["--password=a b c"], &["--password=***"]);
         check(&[r#"{"env":{"API_KEY":"abc"}}"#], &["***"]);
         check(&["Bearer", "abc"], &["Bearer", "***"]);
-        check(&["sh", "-c", "A=1 MY_KEY=zz node s.js --token t"], &["sh", "-c", "A=1 MY_KEY=*** node s.js --token ***"]);
+        check(
+            &["sh", "-c", "A=1 MY_KEY=zz node s.js --token t"],
+            &["sh", "-c", "A=1 MY_KEY=*** node s.js --token ***"],
+        );
     }
 
     #[test]
@@ -196,7 +256,16 @@ mod tests {
 
     #[test]
     fn ordinary_arguments_stay() {
-        let args = ["node", "/srv/key-value/server.js", "--monkey=1", "--keyboard", "us", "C:\\x", "a:b", "--port=80"];
+        let args = [
+            "node",
+            "/srv/key-value/server.js",
+            "--monkey=1",
+            "--keyboard",
+            "us",
+            "C:\\x",
+            "a:b",
+            "--port=80",
+        ];
         check(&args, &args);
     }
 

@@ -28,14 +28,20 @@ const DATA_SYSCALLS: [libc::c_long; 18] = [
 /// be looked into are none.
 #[must_use]
 pub fn in_data_syscall(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let tids = tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok());
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let tids = tasks
+        .flatten()
+        .filter_map(|task| task.file_name().to_str()?.parse().ok());
     tids.filter(|tid| is_in_data_syscall(pid, *tid)).collect()
 }
 
 /// `/proc/PID/task/TID/syscall` is "running", or begins with the number of the system call.
 fn is_in_data_syscall(pid: u32, tid: u32) -> bool {
-    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")) else { return false };
+    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")) else {
+        return false;
+    };
     let number = text.split_whitespace().next().and_then(|number| number.parse().ok());
     number.is_some_and(|number| DATA_SYSCALLS.contains(&number))
 }
@@ -43,8 +49,13 @@ fn is_in_data_syscall(pid: u32, tid: u32) -> bool {
 /// Every process of the host.
 #[must_use]
 pub fn all_pids() -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 #[cfg(test)]

@@ -23,14 +23,19 @@ impl HeldChild {
     /// # Errors
     /// When there are no pipes, threads or processes to be had.
     pub(super) fn fork(command: &[OsString]) -> io::Result<Self> {
-        let (program, args) =
-            command.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command given"))?;
+        let (program, args) = command
+            .split_first()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command given"))?;
         let (mut announced, announce) = pipe()?;
         let (hold, gate) = pipe()?;
         let (tell, ended) = oneshot::channel();
         let mut command = Command::new(program);
         command.args(args);
-        let fds = Fds { announce: announce.as_raw_fd(), hold: hold.as_raw_fd(), gate: gate.as_raw_fd() };
+        let fds = Fds {
+            announce: announce.as_raw_fd(),
+            hold: hold.as_raw_fd(),
+            gate: gate.as_raw_fd(),
+        };
         // SAFETY: between fork and exec only write, close and read are called, on descriptors that
         // live until `spawn` has returned.
         unsafe { command.pre_exec(move || fds.wait()) };
@@ -45,7 +50,11 @@ impl HeldChild {
         })?;
         let mut pid = [0; 4];
         announced.read_exact(&mut pid)?;
-        Ok(Self { pid: u32::from_ne_bytes(pid), gate: Some(gate), ended })
+        Ok(Self {
+            pid: u32::from_ne_bytes(pid),
+            gate: Some(gate),
+            ended,
+        })
     }
 
     /// Lets the child execute its program.

@@ -14,8 +14,8 @@ use agent_abi::Membership;
 use mcp_proto::Stats;
 
 use crate::calls::{Origin, Output, Selection};
-use crate::host::{self, ClockOffset, ProcessFacts};
 use crate::hooks::HookStatus;
+use crate::host::{self, ClockOffset, ProcessFacts};
 use crate::sensor::{Scope, SensorError, Tier};
 use crate::sink::Losses;
 
@@ -83,7 +83,7 @@ pub enum ObserveError {
     #[error("there is no process {0}; `ps` lists those that there are")]
     NoProcess(u32),
     /// The command cannot be run.
-    #[error("cannot run {command}: {source}")]
+    #[error("cannot run {command}: {source}; give its path, or check that it is executable")]
     Command {
         /// Its program.
         command: String,
@@ -132,16 +132,21 @@ struct Aim {
 impl Aim {
     fn at(target: &Target) -> Result<Self, ObserveError> {
         match target {
-            Target::Host => {
-                Ok(Self { scope: Scope::Host, selection: Selection::All, preexisting: host::open_inodes() })
-            }
+            Target::Host => Ok(Self {
+                scope: Scope::Host,
+                selection: Selection::All,
+                preexisting: host::open_inodes(),
+            }),
             Target::Command(_) => Ok(Self {
                 scope: Scope::Processes(Vec::new()),
                 selection: Selection::All,
                 preexisting: host::own_inodes(),
             }),
             Target::Processes(pids) => {
-                if let Some(&missing) = pids.iter().find(|pid| !fs::exists(format!("/proc/{pid}")).unwrap_or(false)) {
+                if let Some(&missing) = pids
+                    .iter()
+                    .find(|pid| !fs::exists(format!("/proc/{pid}")).unwrap_or(false))
+                {
                     return Err(ObserveError::NoProcess(missing));
                 }
                 let members = host::descendants(pids);
@@ -149,7 +154,12 @@ impl Aim {
                 let member = members.iter().map(|&pid| (pid, Membership::Member));
                 let peer = peers.iter().map(|&pid| (pid, Membership::Peer));
                 Ok(Self {
-                    scope: Scope::Processes(member.chain(peer).filter(|&(pid, _)| pid != std::process::id()).collect()),
+                    scope: Scope::Processes(
+                        member
+                            .chain(peer)
+                            .filter(|&(pid, _)| pid != std::process::id())
+                            .collect(),
+                    ),
                     selection: Selection::Processes(members.into_iter().collect()),
                     preexisting: host::open_inodes(),
                 })

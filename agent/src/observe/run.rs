@@ -40,10 +40,16 @@ const SETTLE_AT_MOST: Duration = Duration::from_millis(1000);
 /// When the observation cannot begin, or the observer fails and there is no command to see through.
 pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Report, ObserveError> {
     let aim = Aim::at(&options.target)?;
-    let mut signals = Signals::listen().map_err(|source| ObserveError::Setup { what: "signal handlers", source })?;
+    let mut signals = Signals::listen().map_err(|source| ObserveError::Setup {
+        what: "signal handlers",
+        source,
+    })?;
     let mut child = match &options.target {
         Target::Command(command) => {
-            let failed = |source| ObserveError::Command { command: name_of(command), source };
+            let failed = |source| ObserveError::Command {
+                command: name_of(command),
+                source,
+            };
             Some(HeldChild::fork(command).map_err(failed)?)
         }
         _ => None,
@@ -61,11 +67,20 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         .wake()
         // SAFETY: an owned descriptor stays the same and open until it is dropped with the AsyncFd.
         .and_then(|wake| unsafe { AsyncFd::register_with_interest(wake, Interest::READABLE) }.map_err(io::Error::from))
-        .map_err(|source| ObserveError::Setup { what: "the ring's wake-up", source })?;
-    let mut flow = Flow { pipeline: Pipeline::new(ProcFs, origin, aim.selection), failure: None };
+        .map_err(|source| ObserveError::Setup {
+            what: "the ring's wake-up",
+            source,
+        })?;
+    let mut flow = Flow {
+        pipeline: Pipeline::new(ProcFs, origin, aim.selection),
+        failure: None,
+    };
     if let Some(child) = &mut child {
         sensor.admit(child.pid, Membership::Member)?;
-        child.release().map_err(|source| ObserveError::Setup { what: "the command", source })?;
+        child.release().map_err(|source| ObserveError::Setup {
+            what: "the command",
+            source,
+        })?;
     }
     let mut command = None;
     let mut empty_looks = 0;
@@ -112,15 +127,24 @@ fn blocked_threads(scope: &Scope) -> Vec<(u32, u32)> {
         Scope::Host => host::all_pids(),
         Scope::Processes(processes) => processes.iter().map(|&(pid, _)| pid).collect(),
     };
-    pids.into_iter().flat_map(|pid| host::in_data_syscall(pid).into_iter().map(move |tid| (pid, tid))).collect()
+    pids.into_iter()
+        .flat_map(|pid| host::in_data_syscall(pid).into_iter().map(move |tid| (pid, tid)))
+        .collect()
 }
 
 fn name_of(command: &[std::ffi::OsString]) -> String {
-    command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default()
+    command
+        .first()
+        .map(|program| program.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 fn command_failed(target: &Target, source: io::Error) -> ObserveError {
-    let command = if let Target::Command(command) = target { name_of(command) } else { String::new() };
+    let command = if let Target::Command(command) = target {
+        name_of(command)
+    } else {
+        String::new()
+    };
     ObserveError::Command { command, source }
 }
 
@@ -226,7 +250,9 @@ fn note(failure: &mut Option<ObserverError>, result: Result<(), ObserverError>) 
 /// The end of the child, or never when there is none.
 async fn ended(child: &mut Option<HeldChild>) -> io::Result<ExitStatus> {
     match child {
-        Some(child) => (&mut child.ended).await.unwrap_or_else(|_| Err(io::Error::other("its thread is gone"))),
+        Some(child) => (&mut child.ended)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("its thread is gone"))),
         None => std::future::pending().await,
     }
 }

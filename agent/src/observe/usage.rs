@@ -17,7 +17,9 @@ impl Usage {
     /// As of now. What cannot be read is 0.
     #[must_use]
     pub fn now() -> Self {
-        let Ok(own) = procfs::process::Process::myself() else { return Self::default() };
+        let Ok(own) = procfs::process::Process::myself() else {
+            return Self::default();
+        };
         let per_second = procfs::ticks_per_second();
         let ticks = own.stat().map_or(0, |stat| stat.utime + stat.stime);
         let status = own.status().ok();

@@ -60,7 +60,10 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
     let mut entries = take_map::<Array<MapData, Entry>>(&mut ebpf, "ENTRIES")?;
     let mut prime = || {
         for (tgid, tid) in (settings.blocked_threads)(&settings.scope) {
-            let entry = Entry { pid_tgid: u64::from(tgid) << 32 | u64::from(tid), at: 0 };
+            let entry = Entry {
+                pid_tgid: u64::from(tgid) << 32 | u64::from(tid),
+                at: 0,
+            };
             // A slot that another thread has taken meanwhile costs the tail of one syscall.
             if let Err(error) = entries.set(tid & (ENTRY_SLOTS - 1), entry, 0) {
                 log::debug!("thread {tid} stays unseen until its syscall returns: {error}");
@@ -102,7 +105,9 @@ pub(super) fn load(settings: &Settings) -> Result<Ebpf, SensorError> {
         loader.override_global(name, offset, true);
     }
     loader.load(OBJECT).map_err(|error| match os_error(&error) {
-        Some(libc::EPERM | libc::EACCES) => SensorError::Privilege { what: "to create its maps".to_owned() },
+        Some(libc::EPERM | libc::EACCES) => SensorError::Privilege {
+            what: "to create its maps".to_owned(),
+        },
         _ => SensorError::Object(Box::new(error)),
     })
 }
@@ -135,8 +140,10 @@ fn attach_data(
 }
 
 fn attach_tier_1(ebpf: &mut Ebpf, prime: &mut dyn FnMut()) -> Result<Vec<HookStatus>, SensorError> {
-    let btf = Btf::from_sys_fs()
-        .map_err(|error| SensorError::Hook { hook: "fentry".to_owned(), reason: in_full(&error) })?;
+    let btf = Btf::from_sys_fs().map_err(|error| SensorError::Hook {
+        hook: "fentry".to_owned(),
+        reason: in_full(&error),
+    })?;
     attach_all(ebpf, 1, Some(&btf), prime)
 }
 
@@ -172,7 +179,10 @@ fn attach_one(ebpf: &mut Ebpf, hook: &Hook, btf: Option<&Btf>) -> Result<HookSta
             Err(if privilege {
                 SensorError::Privilege { what: hook.name() }
             } else {
-                SensorError::Hook { hook: hook.name(), reason: refusal.reason }
+                SensorError::Hook {
+                    hook: hook.name(),
+                    reason: refusal.reason,
+                }
             })
         }
         result => Ok(status(hook, result.err().map(|refusal| refusal.reason))),
@@ -197,12 +207,18 @@ pub(super) struct Refusal {
 
 impl<E: std::error::Error + 'static> From<E> for Refusal {
     fn from(error: E) -> Self {
-        Self { reason: in_full(&error), os: os_error(&error) }
+        Self {
+            reason: in_full(&error),
+            os: os_error(&error),
+        }
     }
 }
 
 pub(super) fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: Option<&Btf>) -> Result<(), Refusal> {
-    let missing = || Refusal { reason: format!("the object has no program {}", hook.program), os: None };
+    let missing = || Refusal {
+        reason: format!("the object has no program {}", hook.program),
+        os: None,
+    };
     let program = ebpf.program_mut(hook.program).ok_or_else(missing)?;
     match hook.point {
         Point::RawTracepoint(name) => {
@@ -238,13 +254,18 @@ fn assemble(ebpf: &mut Ebpf, diagnostics: Option<EbpfLogger<&'static dyn log::Lo
 }
 
 fn take_map<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, SensorError> {
-    ebpf.take_map(name).and_then(|map| map.try_into().ok()).ok_or(SensorError::Map { map: name })
+    ebpf.take_map(name)
+        .and_then(|map| map.try_into().ok())
+        .ok_or(SensorError::Map { map: name })
 }
 
 /// Before 5.11 maps count against RLIMIT_MEMLOCK. Where the limit cannot be lifted it mostly does
 /// not bind either, so a failure is not one yet.
 fn lift_memlock() {
-    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    let unlimited = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
     // SAFETY: the pointer is to a live struct of the type that the call takes.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } != 0 {
         log::debug!("RLIMIT_MEMLOCK stays as it is: {}", std::io::Error::last_os_error());

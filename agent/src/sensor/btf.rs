@@ -53,8 +53,10 @@ impl Layouts {
     /// # Errors
     /// When the file cannot be read or is not BTF.
     pub(super) fn of_running_kernel(structures: &[&str]) -> Result<Self, BtfError> {
-        let bytes = std::fs::read(RUNNING_KERNEL)
-            .map_err(|source| BtfError::Read { path: RUNNING_KERNEL.to_owned(), source })?;
+        let bytes = std::fs::read(RUNNING_KERNEL).map_err(|source| BtfError::Read {
+            path: RUNNING_KERNEL.to_owned(),
+            source,
+        })?;
         Self::parse(&bytes, structures)
     }
 
@@ -89,7 +91,10 @@ impl Layouts {
         self.offsets
             .get(&(structure.to_owned(), member.to_owned()))
             .copied()
-            .ok_or_else(|| BtfError::Missing { structure: structure.to_owned(), member: member.to_owned() })
+            .ok_or_else(|| BtfError::Missing {
+                structure: structure.to_owned(),
+                member: member.to_owned(),
+            })
     }
 }
 
@@ -117,9 +122,14 @@ impl<'a> Blob<'a> {
         let section = |offset: usize, len: usize| {
             let from = header.checked_add(word(offset)? as usize);
             let to = from.and_then(|from| Some(from + word(len).ok()? as usize));
-            from.zip(to).and_then(|(from, to)| btf.get(from..to)).ok_or(damaged(offset, "a section beyond the end"))
+            from.zip(to)
+                .and_then(|(from, to)| btf.get(from..to))
+                .ok_or(damaged(offset, "a section beyond the end"))
         };
-        Ok(Self { types: section(8, 12)?, strings: section(16, 20)? })
+        Ok(Self {
+            types: section(8, 12)?,
+            strings: section(16, 20)?,
+        })
     }
 
     fn header(&self, at: usize) -> Result<TypeHeader, BtfError> {
@@ -141,12 +151,17 @@ impl<'a> Blob<'a> {
             let header = self.header(at)?;
             let count = header.members as usize;
             let rest = match header.kind {
-                1 | 14 | 17 => 4,             // int, var, decl tag
-                3 => 12,                      // array
+                1 | 14 | 17 => 4,                                 // int, var, decl tag
+                3 => 12,                                          // array
                 KIND_STRUCT | KIND_UNION | 15 | 19 => 12 * count, // and data section, enum64
-                6 | 13 => 8 * count,          // enum, function prototype
-                2 | 7..=12 | 16 | 18 => 0,    // pointer, forward, typedef, qualifiers, function, float, type tag
-                _ => return Err(BtfError::Damaged { at, what: "a type of unknown kind" }),
+                6 | 13 => 8 * count,                              // enum, function prototype
+                2 | 7..=12 | 16 | 18 => 0, // pointer, forward, typedef, qualifiers, function, float, type tag
+                _ => {
+                    return Err(BtfError::Damaged {
+                        at,
+                        what: "a type of unknown kind",
+                    });
+                }
             };
             at += 12 + rest;
         }
@@ -154,8 +169,14 @@ impl<'a> Blob<'a> {
     }
 
     fn name(&self, offset: u32) -> Result<&'a str, BtfError> {
-        let damaged = BtfError::Damaged { at: offset as usize, what: "a name beyond the end" };
-        let bytes = self.strings.get(offset as usize..).and_then(|rest| rest.split(|&b| b == 0).next());
+        let damaged = BtfError::Damaged {
+            at: offset as usize,
+            what: "a name beyond the end",
+        };
+        let bytes = self
+            .strings
+            .get(offset as usize..)
+            .and_then(|rest| rest.split(|&b| b == 0).next());
         bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or(damaged)
     }
 
@@ -172,7 +193,11 @@ impl<'a> Blob<'a> {
         for i in 0..header.members as usize {
             let member = at + 12 + 12 * i;
             let position = word(self.types, member + 8)?;
-            let bits = if header.bitfields { position & 0x00ff_ffff } else { position };
+            let bits = if header.bitfields {
+                position & 0x00ff_ffff
+            } else {
+                position
+            };
             let offset = base + bits / 8;
             let name = self.name(word(self.types, member)?)?;
             if !name.is_empty() {
@@ -193,8 +218,14 @@ impl<'a> Blob<'a> {
 }
 
 fn word(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
-    let word = at.checked_add(4).and_then(|end| bytes.get(at..end)).and_then(|word| word.try_into().ok());
-    word.map(u32::from_ne_bytes).ok_or(BtfError::Damaged { at, what: "it ends too early" })
+    let word = at
+        .checked_add(4)
+        .and_then(|end| bytes.get(at..end))
+        .and_then(|word| word.try_into().ok());
+    word.map(u32::from_ne_bytes).ok_or(BtfError::Damaged {
+        at,
+        what: "it ends too early",
+    })
 }
 
 #[cfg(test)]

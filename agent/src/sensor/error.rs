@@ -33,7 +33,9 @@ pub enum SensorError {
         reason: String,
     },
     /// A map is not in the object, or not what it should be.
-    #[error("the eBPF object has no usable map {map}: agent and object are of different builds; run `cargo xtask build`")]
+    #[error(
+        "the eBPF object has no usable map {map}: agent and object are of different builds; run `cargo xtask build`"
+    )]
     Map {
         /// Its name.
         map: &'static str,

@@ -27,27 +27,58 @@ pub(super) struct Hook {
 }
 
 const fn life(program: &'static str, tracepoint: &'static str, lost: &'static str) -> Hook {
-    Hook { program, point: Point::RawTracepoint(tracepoint), tier: 0, vital: true, lost }
+    Hook {
+        program,
+        point: Point::RawTracepoint(tracepoint),
+        tier: 0,
+        vital: true,
+        lost,
+    }
 }
 
 const fn raw(program: &'static str) -> Hook {
-    Hook { program, point: Point::RawTracepoint(program), tier: 2, vital: true, lost: "all data, in tier 2" }
+    Hook {
+        program,
+        point: Point::RawTracepoint(program),
+        tier: 2,
+        vital: true,
+        lost: "all data, in tier 2",
+    }
 }
 
 const fn enter(program: &'static str, syscall: &'static str) -> Hook {
-    Hook { program, point: Point::Entry(syscall), tier: 1, vital: false, lost: "bytes moved by this syscall" }
+    Hook {
+        program,
+        point: Point::Entry(syscall),
+        tier: 1,
+        vital: false,
+        lost: "bytes moved by this syscall",
+    }
 }
 
 const fn leave(program: &'static str, syscall: &'static str, vital: bool) -> Hook {
-    Hook { program, point: Point::Return(syscall), tier: 1, vital, lost: "bytes moved by this syscall" }
+    Hook {
+        program,
+        point: Point::Return(syscall),
+        tier: 1,
+        vital,
+        lost: "bytes moved by this syscall",
+    }
 }
 
 /// Every hook. Tier 1 holds a pair for each data syscall; read and write are what it cannot do without.
 pub(super) const HOOKS: &[Hook] = &[
     life("process_fork", "sched_process_fork", "children of observed processes"),
     life("process_exec", "sched_process_exec", "names of short-lived processes"),
-    life("process_exit", "sched_process_exit", "calls that end with their process"),
-    Hook { vital: true, ..enter("enter_read", "read") },
+    life(
+        "process_exit",
+        "sched_process_exit",
+        "calls that end with their process",
+    ),
+    Hook {
+        vital: true,
+        ..enter("enter_read", "read")
+    },
     leave("leave_read", "read", true),
     enter("enter_pread64", "pread64"),
     leave("leave_pread64", "pread64", false),
@@ -63,7 +94,10 @@ pub(super) const HOOKS: &[Hook] = &[
     leave("leave_recvmsg", "recvmsg", false),
     enter("enter_recvmmsg", "recvmmsg"),
     leave("leave_recvmmsg", "recvmmsg", false),
-    Hook { vital: true, ..enter("enter_write", "write") },
+    Hook {
+        vital: true,
+        ..enter("enter_write", "write")
+    },
     leave("leave_write", "write", true),
     enter("enter_writev", "writev"),
     leave("leave_writev", "writev", false),

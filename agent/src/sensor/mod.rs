@@ -95,7 +95,10 @@ impl Sensor {
     pub fn admit(&mut self, tgid: u32, membership: Membership) -> Result<(), SensorError> {
         self.scope
             .insert(tgid, membership as u32, 0)
-            .map_err(|source| SensorError::Table { table: "processes", source: Box::new(source) })
+            .map_err(|source| SensorError::Table {
+                table: "processes",
+                source: Box::new(source),
+            })
     }
 
     /// Tells the programs what the stream at `key` is worth.
@@ -105,15 +108,23 @@ impl Sensor {
     pub fn judge(&mut self, key: u64, verdict: VerdictEntry) -> Result<(), SensorError> {
         self.verdicts
             .insert(key, verdict, 0)
-            .map_err(|source| SensorError::Table { table: "verdicts", source: Box::new(source) })
+            .map_err(|source| SensorError::Table {
+                table: "verdicts",
+                source: Box::new(source),
+            })
     }
 
     /// What the programs have counted, over all CPUs, by name.
     #[must_use]
     pub fn counters(&self) -> BTreeMap<&'static str, u64> {
         let total = |counter: Counter| {
-            self.counters.get(&(counter as u32), 0).map_or(0, |values| values.iter().sum::<u64>())
+            self.counters
+                .get(&(counter as u32), 0)
+                .map_or(0, |values| values.iter().sum::<u64>())
         };
-        Counter::ALL.iter().map(|&counter| (counter.name(), total(counter))).collect()
+        Counter::ALL
+            .iter()
+            .map(|&counter| (counter.name(), total(counter)))
+            .collect()
     }
 }

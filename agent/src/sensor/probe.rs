@@ -34,7 +34,9 @@ pub fn probe() -> Result<Vec<HookStatus>, SensorError> {
             // What one trampoline is refused for, all are.
             (_, Point::Entry(_) | Point::Return(_), Some(reason)) => Some(reason.clone()),
             (Err(error), Point::Entry(_) | Point::Return(_), None) => Some(in_full(error)),
-            (btf, ..) => attach::attach(&mut ebpf, hook, btf.as_ref().ok()).err().map(|refusal| explain(hook, refusal)),
+            (btf, ..) => attach::attach(&mut ebpf, hook, btf.as_ref().ok())
+                .err()
+                .map(|refusal| explain(hook, refusal)),
         };
         if hook.tier == 1 && hook.vital && failure.is_some() {
             tier_1_refused.clone_from(&failure);
@@ -47,7 +49,10 @@ pub fn probe() -> Result<Vec<HookStatus>, SensorError> {
 fn explain(hook: &Hook, refusal: Refusal) -> String {
     match (hook.tier, refusal.os) {
         (1, Some(libc::EPERM)) => {
-            format!("this kernel does not allow trampolines (CONFIG_FUNCTION_TRACER, lockdown): {}", refusal.reason)
+            format!(
+                "this kernel does not allow trampolines (CONFIG_FUNCTION_TRACER, lockdown): {}",
+                refusal.reason
+            )
         }
         _ => refusal.reason,
     }
@@ -66,8 +71,13 @@ impl EmptyTracepoints {
     pub fn attach() -> Result<Self, SensorError> {
         let mut ebpf = attach::load(&idle())?;
         for (program, tracepoint) in [("empty_enter", "sys_enter"), ("empty_exit", "sys_exit")] {
-            let refused = |reason: String| SensorError::Hook { hook: program.to_owned(), reason };
-            let loaded = ebpf.program_mut(program).ok_or_else(|| refused("it is not in the object".to_owned()))?;
+            let refused = |reason: String| SensorError::Hook {
+                hook: program.to_owned(),
+                reason,
+            };
+            let loaded = ebpf
+                .program_mut(program)
+                .ok_or_else(|| refused("it is not in the object".to_owned()))?;
             let loaded: &mut RawTracePoint = loaded.try_into().map_err(|error| refused(in_full(&error)))?;
             loaded.load().map_err(|error| refused(in_full(&error)))?;
             loaded.attach(tracepoint).map_err(|error| refused(in_full(&error)))?;

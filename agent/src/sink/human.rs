@@ -50,7 +50,12 @@ impl Human {
     /// Lines for people to `out`.
     #[must_use]
     pub fn new(out: LineWriter, colour: Colour) -> Self {
-        Self { out, colour, summary: Summary::default(), began: false }
+        Self {
+            out,
+            colour,
+            summary: Summary::default(),
+            began: false,
+        }
     }
 
     fn line(&mut self, line: String) -> io::Result<()> {
@@ -113,7 +118,12 @@ impl Sink for Human {
         self.summary.fault(fault);
         let who = fit(fault.comm.as_deref().unwrap_or("?"), NAME);
         let pid = fault.pid.map_or_else(String::new, |pid| format!("[{pid}]"));
-        let text = format!("{:<12} {who}{pid}: {} ({})", time_of_day(fault.at_unix_ns), fault.fault, size(fault.bytes));
+        let text = format!(
+            "{:<12} {who}{pid}: {} ({})",
+            time_of_day(fault.at_unix_ns),
+            fault.fault,
+            size(fault.bytes)
+        );
         let line = self.paint(YELLOW, text);
         self.line(line)
     }
@@ -146,9 +156,20 @@ fn label(party: Option<&Party>) -> &str {
 }
 
 fn parts(parts: &Parts) -> String {
-    let Parts { request_queue, server, response_queue, transfer } = *parts;
+    let Parts {
+        request_queue,
+        server,
+        response_queue,
+        transfer,
+    } = *parts;
     let part = |micros: Option<f64>| micros.map_or_else(|| "-".to_owned(), millis);
-    format!("(queue {} server {} back {} xfer {})", part(request_queue), part(server), part(response_queue), part(transfer))
+    format!(
+        "(queue {} server {} back {} xfer {})",
+        part(request_queue),
+        part(server),
+        part(response_queue),
+        part(transfer)
+    )
 }
 
 /// Milliseconds without a unit, as few digits as tell something.

@@ -77,7 +77,11 @@ impl OutputError {
         let output = sink.name().to_owned();
         match source.kind() {
             io::ErrorKind::BrokenPipe => Self::Closed { output },
-            _ => Self::Failed { output, source, advice: sink.advice() },
+            _ => Self::Failed {
+                output,
+                source,
+                advice: sink.advice(),
+            },
         }
     }
 }

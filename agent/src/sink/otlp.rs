@@ -91,7 +91,15 @@ impl Otlp {
         let (spans, queue) = channel(QUEUE);
         let shared = Arc::new(Shared::default());
         let thread = worker::start(url, protocol, queue, Arc::clone(&shared))?;
-        Ok(Self { name: exporter::shown(url), when_full, spans: Some(spans), shared, thread: Some(thread), queued: 0, dropped: 0 })
+        Ok(Self {
+            name: exporter::shown(url),
+            when_full,
+            spans: Some(spans),
+            shared,
+            thread: Some(thread),
+            queued: 0,
+            dropped: 0,
+        })
     }
 
     fn enqueue(&self, mut span: OwnedSpan) -> bool {
@@ -114,9 +122,17 @@ impl Otlp {
         if missing == 0 {
             return Ok(());
         }
-        let last = self.shared.last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let last = self
+            .shared
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let reason = last.unwrap_or_else(|| "it does not answer".to_owned());
-        Err(io::Error::other(format!("{missing} of {} spans were not delivered: {reason}", self.queued)))
+        Err(io::Error::other(format!(
+            "{missing} of {} spans were not delivered: {reason}",
+            self.queued
+        )))
     }
 }
 
@@ -142,7 +158,9 @@ impl Sink for Otlp {
 
     fn finish(&mut self, _losses: &Losses) -> io::Result<()> {
         self.spans = None;
-        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
         let deadline = Instant::now() + FINISH_DEADLINE;
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(POLL);

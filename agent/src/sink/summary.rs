@@ -58,12 +58,19 @@ impl Summary {
         self.lossy += u64::from(!call.loss.is_empty());
         let outcome = outcome_label(call);
         let full = self.outcomes.len() >= MAX_OUTCOMES && !self.outcomes.contains_key(&outcome);
-        *self.outcomes.entry(if full { OTHER.to_owned() } else { outcome }).or_default() += 1;
+        *self
+            .outcomes
+            .entry(if full { OTHER.to_owned() } else { outcome })
+            .or_default() += 1;
 
         let server = call.server.as_ref().and_then(|party| party.label()).unwrap_or("?");
         let key = (fit(server, 24), fit(&operation(call), 40));
         let full = self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&key);
-        let key = if full { (OTHER.to_owned(), OTHER.to_owned()) } else { key };
+        let key = if full {
+            (OTHER.to_owned(), OTHER.to_owned())
+        } else {
+            key
+        };
         self.rows.entry(key).or_default().add(call);
         self.keep_if_slow(call, server);
     }
@@ -78,13 +85,16 @@ impl Summary {
         if at >= SLOWEST {
             return;
         }
-        self.slowest.insert(at, Slow {
-            latency,
-            start: call.start_unix_ns.unwrap_or(0),
-            call: call.call,
-            what: format!("{} {}", column(server, 16), column(&operation(call), 32)),
-            outcome: outcome_label(call),
-        });
+        self.slowest.insert(
+            at,
+            Slow {
+                latency,
+                start: call.start_unix_ns.unwrap_or(0),
+                call: call.call,
+                what: format!("{} {}", column(server, 16), column(&operation(call), 32)),
+                outcome: outcome_label(call),
+            },
+        );
         self.slowest.truncate(SLOWEST);
     }
 
@@ -100,20 +110,50 @@ impl Summary {
         let plural = if self.calls == 1 { "" } else { "s" };
         writeln!(out, "\n{} call{plural}{}", self.calls, counts(&self.outcomes))?;
         if self.calls > 0 {
-            writeln!(out, "\n{} {} {:>7} {:>7} {:>8} {:>8} {:>8}", column("SERVER", 24), column("OPERATION", 40),
-                "CALLS", "ERRORS", "P50", "P95", "MAX")?;
+            writeln!(
+                out,
+                "\n{} {} {:>7} {:>7} {:>8} {:>8} {:>8}",
+                column("SERVER", 24),
+                column("OPERATION", 40),
+                "CALLS",
+                "ERRORS",
+                "P50",
+                "P95",
+                "MAX"
+            )?;
         }
         let mut rows: Vec<_> = self.rows.iter().collect();
         rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.calls));
         for ((server, operation), row) in rows {
-            writeln!(out, "{} {} {:>7} {:>7} {:>8} {:>8} {:>8}", column(server, 24), column(operation, 40), row.calls,
-                row.errors, row.percentile(0.5), row.percentile(0.95), row.percentile(1.0))?;
+            writeln!(
+                out,
+                "{} {} {:>7} {:>7} {:>8} {:>8} {:>8}",
+                column(server, 24),
+                column(operation, 40),
+                row.calls,
+                row.errors,
+                row.percentile(0.5),
+                row.percentile(0.95),
+                row.percentile(1.0)
+            )?;
         }
         if !self.slowest.is_empty() {
             writeln!(out, "\nslowest:")?;
         }
-        for Slow { latency, start, call, what, outcome } in &self.slowest {
-            writeln!(out, "  {} {:>8} {what} {outcome} (call {call})", time_of_day(*start), duration(*latency))?;
+        for Slow {
+            latency,
+            start,
+            call,
+            what,
+            outcome,
+        } in &self.slowest
+        {
+            writeln!(
+                out,
+                "  {} {:>8} {what} {outcome} (call {call})",
+                time_of_day(*start),
+                duration(*latency)
+            )?;
         }
         let faults: u64 = self.faults.values().sum();
         if faults > 0 {
@@ -151,7 +191,11 @@ impl Row {
         for (&step, &count) in &self.steps {
             below += count;
             if below >= rank {
-                let value = if below == self.measured { self.max } else { value_of(step).min(self.max) };
+                let value = if below == self.measured {
+                    self.max
+                } else {
+                    value_of(step).min(self.max)
+                };
                 return duration(value);
             }
         }
@@ -160,7 +204,11 @@ impl Row {
 }
 
 /// Step of the scale from 1 ns.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 64 doublings of 32 steps")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "0 to 64 doublings of 32 steps"
+)]
 fn step(micros: f64) -> u16 {
     ((micros * 1e3).max(1.0).log2() * STEPS_PER_DOUBLING).round() as u16
 }
@@ -171,7 +219,11 @@ fn value_of(step: u16) -> f64 {
 
 fn counts<K: fmt::Display>(by_name: &BTreeMap<K, u64>) -> String {
     let each: Vec<_> = by_name.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) }
+    if each.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", each.join(", "))
+    }
 }
 
 /// Method and target, from the wire as they are.

@@ -37,7 +37,14 @@ fn with(change: impl FnOnce(&mut Call)) -> CallRecord {
 }
 
 fn fault() -> FaultRecord {
-    FaultRecord { fault: "stdout_pollution", at_unix_ns: 0, at_mono_ns: 0, pid: Some(2), comm: Some("py\x1bx".into()), bytes: 12 }
+    FaultRecord {
+        fault: "stdout_pollution",
+        at_unix_ns: 0,
+        at_mono_ns: 0,
+        pid: Some(2),
+        comm: Some("py\x1bx".into()),
+        bytes: 12,
+    }
 }
 
 fn human(records: &[CallRecord], colour: Colour, losses: &Losses) -> String {
@@ -83,8 +90,12 @@ fn lines_for_people() {
     assert!(lines[2].contains("rpc_error -32602"), "{text}");
     assert!(lines[2].ends_with("incomplete: gap"), "{text}");
     assert!(lines[3].contains("py\u{fffd}x[2]: stdout_pollution (12B)"), "{text}");
-    for part in ["2 calls: 1 ok, 1 rpc_error -32602", "slowest:", "broken protocol: 1: 1 stdout_pollution",
-        "lost: 1 calls incomplete; ring_dropped=3"] {
+    for part in [
+        "2 calls: 1 ok, 1 rpc_error -32602",
+        "slowest:",
+        "broken protocol: 1: 1 stdout_pollution",
+        "lost: 1 calls incomplete; ring_dropped=3",
+    ] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
     assert!(!text.contains('\x1b'));
@@ -114,17 +125,30 @@ fn names_from_the_wire_are_harmless() {
     let controls: Vec<_> = text.chars().filter(|c| c.is_control() && *c != '\n').collect();
     assert!(controls.is_empty(), "{controls:?}");
     assert!(!text.contains('\u{202e}'));
-    assert_eq!(text.lines().filter(|line| line.contains("\u{fffd}]0;x")).count(), 3, "call, row and slowest: {text}");
+    assert_eq!(
+        text.lines().filter(|line| line.contains("\u{fffd}]0;x")).count(),
+        3,
+        "call, row and slowest: {text}"
+    );
 }
 
 #[test]
 fn percentiles_and_bounds() {
     let mut records: Vec<_> = (1..=100u64)
-        .map(|n| with(|call| if let Some(response) = &mut call.response { response.last_read = Some(10_000 + n * 1_000_000) }))
+        .map(|n| {
+            with(|call| {
+                if let Some(response) = &mut call.response {
+                    response.last_read = Some(10_000 + n * 1_000_000);
+                }
+            })
+        })
         .collect();
     records.extend((0..500).map(|n| with(|call| call.tool = Some(format!("tool{n}").into()))));
     let text = human(&records, Colour::Off, &Losses::default());
-    let row = text.lines().find(|line| line.starts_with("python") && line.contains(" echo ")).unwrap();
+    let row = text
+        .lines()
+        .find(|line| line.starts_with("python") && line.contains(" echo "))
+        .unwrap();
     let columns: Vec<_> = row.split_whitespace().rev().take(3).collect();
     assert_eq!(columns[0], "100ms", "{row}");
     let p95: f64 = columns[1].trim_end_matches("ms").parse().unwrap();
@@ -147,12 +171,17 @@ fn a_failing_output_does_not_starve_the_others() {
     }
     let shared = Shared::default();
     let mut outputs = Outputs::default();
-    outputs.add(JsonLines::new(LineWriter::spawn("stdout", Broken, WhenFull::Wait).unwrap()));
+    outputs.add(JsonLines::new(
+        LineWriter::spawn("stdout", Broken, WhenFull::Wait).unwrap(),
+    ));
     outputs.add(JsonLines::new(shared.writer()));
     // Whether the first one already knows is a matter of timing; at the end it must.
     let early = outputs.call(&record(call()));
     assert!(matches!(early, Ok(()) | Err(OutputError::Closed { .. })));
     let error = outputs.finish(&mut Losses::default()).unwrap_err();
-    assert!(matches!(&error, OutputError::Closed { output } if output == "stdout"), "{error}");
+    assert!(
+        matches!(&error, OutputError::Closed { output } if output == "stdout"),
+        "{error}"
+    );
     assert_eq!(shared.text().lines().count(), 1);
 }

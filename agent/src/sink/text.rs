@@ -11,7 +11,11 @@ pub fn sanitise(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(text.chars().map(|c| if is_harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect())
+    Cow::Owned(
+        text.chars()
+            .map(|c| if is_harmless(c) { c } else { char::REPLACEMENT_CHARACTER })
+            .collect(),
+    )
 }
 
 fn is_harmless(c: char) -> bool {
@@ -106,7 +110,18 @@ mod tests {
 
     #[test]
     fn nothing_acts_on_the_terminal() {
-        for text in ["\x1b[2J", "a\nb", "a\r", "\u{9b}31m", "\u{202e}abc", "\u{200b}", "\u{feff}", "\t", "\u{7f}", "\u{301}"] {
+        for text in [
+            "\x1b[2J",
+            "a\nb",
+            "a\r",
+            "\u{9b}31m",
+            "\u{202e}abc",
+            "\u{200b}",
+            "\u{feff}",
+            "\t",
+            "\u{7f}",
+            "\u{301}",
+        ] {
             let out = sanitise(text);
             assert!(out.contains(char::REPLACEMENT_CHARACTER), "{text:?}");
             assert!(!out.chars().any(char::is_control), "{text:?}");
@@ -124,8 +139,15 @@ mod tests {
 
     #[test]
     fn numbers() {
-        let us: Vec<_> = [0.0, 0.02, 8.2, 999.4, 12_345.0, 999_600.0, 1.2e6, 1.02e9].map(duration).into();
-        assert_eq!(us, ["0us", "0.02us", "8.20us", "999us", "12.3ms", "1.00s", "1.20s", "17.0min"]);
+        let us: Vec<_> = [0.0, 0.02, 8.2, 999.4, 12_345.0, 999_600.0, 1.2e6, 1.02e9]
+            .map(duration)
+            .into();
+        assert_eq!(
+            us,
+            [
+                "0us", "0.02us", "8.20us", "999us", "12.3ms", "1.00s", "1.20s", "17.0min"
+            ]
+        );
         let bytes: Vec<_> = [0, 999, 1000, 12_345, 999_600, 5_000_000_000].map(size).into();
         assert_eq!(bytes, ["0B", "999B", "1.00K", "12.3K", "1.00M", "5.00G"]);
         assert_eq!(time_of_day(86_399_999_999_999), "23:59:59.999");

@@ -102,7 +102,11 @@ impl LineWriter {
         }
         waiting.fetch_add(line.len(), Ordering::AcqRel);
         let sent = self.lines.as_ref().is_some_and(|lines| lines.send(line).is_ok());
-        if sent { Ok(()) } else { self.check().and(Err(io::ErrorKind::BrokenPipe.into())) }
+        if sent {
+            Ok(())
+        } else {
+            self.check().and(Err(io::ErrorKind::BrokenPipe.into()))
+        }
     }
 
     /// Waits until everything is written, at most for a few seconds.
@@ -111,7 +115,9 @@ impl LineWriter {
     /// What the output failed with, or `TimedOut`.
     pub fn finish(&mut self) -> io::Result<()> {
         self.lines = None;
-        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
         let mut deadline = Instant::now() + FINISH_DEADLINE;
         let mut written = 0;
         while !thread.is_finished() {

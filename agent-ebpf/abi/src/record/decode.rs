@@ -78,7 +78,12 @@ impl<'a> Record<'a> {
                 let comm = &bytes[offset_of!(ExecRecord, comm)..args];
                 let comm = comm.split(|&b| b == 0).next().unwrap_or_default();
                 let at = u64_at(bytes, offset_of!(ExecRecord, at));
-                Ok(Self::Exec { header, at, comm, args: &bytes[args..args + captured.min(ARGS_MAX)] })
+                Ok(Self::Exec {
+                    header,
+                    at,
+                    comm,
+                    args: &bytes[args..args + captured.min(ARGS_MAX)],
+                })
             }
             kind if kind == Kind::Fork as u32 => Ok(Self::Fork(life(header, bytes)?)),
             kind if kind == Kind::Exit as u32 => Ok(Self::Exit(life(header, bytes)?)),
@@ -89,7 +94,10 @@ impl<'a> Record<'a> {
 
 fn need(bytes: &[u8], needed: usize) -> Result<(), DecodeError> {
     if bytes.len() < needed {
-        return Err(DecodeError::Short { needed, have: bytes.len() });
+        return Err(DecodeError::Short {
+            needed,
+            have: bytes.len(),
+        });
     }
     Ok(())
 }
@@ -131,12 +139,18 @@ fn life(header: Header, bytes: &[u8]) -> Result<LifeRecord, DecodeError> {
 
 /// The callers have checked the length; a short slice reads as 0.
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+    bytes
+        .get(at..at + 4)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u32::from_ne_bytes)
 }
 
 /// As [`u32_at`].
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes)
+    bytes
+        .get(at..at + 8)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u64::from_ne_bytes)
 }
 
 #[cfg(test)]
@@ -151,11 +165,16 @@ mod tests {
             *b = u8::try_from(i % 251).unwrap();
         }
         bytes[..8].copy_from_slice(&[1, 0, 0, 0, 3, 0, 0, 0]);
-        let Ok(Record::Data(record, payload)) = Record::decode(&bytes) else { panic!("not decoded") };
+        let Ok(Record::Data(record, payload)) = Record::decode(&bytes) else {
+            panic!("not decoded")
+        };
         assert_eq!(payload, &bytes[size_of::<DataRecord>()..]);
         assert_eq!(record.stream, u64::from_ne_bytes(bytes[16..24].try_into().unwrap()));
         assert_eq!(record.len, u64::from_ne_bytes(bytes[72..80].try_into().unwrap()));
-        assert_eq!(record.totals.bytes, u64::from_ne_bytes(bytes[128..136].try_into().unwrap()));
+        assert_eq!(
+            record.totals.bytes,
+            u64::from_ne_bytes(bytes[128..136].try_into().unwrap())
+        );
     }
 
     #[test]
@@ -163,7 +182,10 @@ mod tests {
         let mut bytes = [0u8; size_of::<DataRecord>() + 3];
         bytes[..8].copy_from_slice(&[1, 0, 0, 0, 3, 0, 0, 0]);
         for len in 0..bytes.len() {
-            assert!(matches!(Record::decode(&bytes[..len]), Err(DecodeError::Short { .. })), "{len}");
+            assert!(
+                matches!(Record::decode(&bytes[..len]), Err(DecodeError::Short { .. })),
+                "{len}"
+            );
         }
         bytes[0] = 99;
         assert_eq!(Record::decode(&bytes), Err(DecodeError::UnknownKind(99)));

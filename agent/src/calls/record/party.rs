@@ -20,8 +20,16 @@ pub struct Party {
 
 impl Party {
     pub(super) fn new(endpoint: Endpoint, facts: Option<&Arc<ProcessFacts>>) -> Option<Self> {
-        let Endpoint { process: _, name, version } = endpoint;
-        let party = Self { name, version, facts: facts.cloned() };
+        let Endpoint {
+            process: _,
+            name,
+            version,
+        } = endpoint;
+        let party = Self {
+            name,
+            version,
+            facts: facts.cloned(),
+        };
         (party != Self::default()).then_some(party)
     }
 

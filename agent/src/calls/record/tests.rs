@@ -25,8 +25,16 @@ pub(crate) fn call() -> Call {
         prompt: None,
         resource: None,
         request_id: RequestId("3".into()),
-        client: Endpoint { process: Some(ProcessId(1)), name: Some("host".into()), version: Some("1".into()) },
-        server: Endpoint { process: Some(ProcessId(2)), name: None, version: None },
+        client: Endpoint {
+            process: Some(ProcessId(1)),
+            name: Some("host".into()),
+            version: Some("1".into()),
+        },
+        server: Endpoint {
+            process: Some(ProcessId(2)),
+            name: None,
+            version: None,
+        },
         request: half(10_000, 100),
         response: Some(half(50_000, 2000)),
         outcome: Outcome::Ok,
@@ -44,13 +52,26 @@ pub(crate) fn call() -> Call {
 /// The record of a call between two known processes.
 pub(crate) fn record(call: Call) -> CallRecord {
     let facts = |pid, comm: &str| {
-        Arc::new(ProcessFacts { pid, comm: Some(comm.to_owned()), cmdline: vec![comm.to_owned()], ..ProcessFacts::default() })
+        Arc::new(ProcessFacts {
+            pid,
+            comm: Some(comm.to_owned()),
+            cmdline: vec![comm.to_owned()],
+            ..ProcessFacts::default()
+        })
     };
     let client = call.client.process.map(|_| facts(1, "node"));
     let server = call.server.process.map(|_| facts(2, "python"));
     let key = ConnectionKey("boot:1:2".to_owned());
     let clock = ClockOffset(1_000_000);
-    CallRecord::new(call, CallSource { connection: &key, client: client.as_ref(), server: server.as_ref(), clock })
+    CallRecord::new(
+        call,
+        CallSource {
+            connection: &key,
+            client: client.as_ref(),
+            server: server.as_ref(),
+            clock,
+        },
+    )
 }
 
 fn json(call: Call) -> Value {
@@ -61,11 +82,43 @@ fn json(call: Call) -> Value {
 fn names_and_order_are_the_contract() {
     let text = serde_json::to_string(&record(call())).unwrap();
     let contract = [
-        "call", "trace_id", "client_span_id", "server_span_id", "seen_by", "transport", "network_transport", "tls",
-        "protocol_version", "session", "direction", "method", "tool", "prompt", "resource", "request_id", "client",
-        "server", "client_address", "server_address", "start_unix_ns", "start_mono_ns", "latency_us", "parts_us",
-        "outcome", "error_code", "request_bytes", "response_bytes", "notifications", "causes_us", "dominant_cause",
-        "upstreams", "shared_window", "loss", "result_type", "task", "continues",
+        "call",
+        "trace_id",
+        "client_span_id",
+        "server_span_id",
+        "seen_by",
+        "transport",
+        "network_transport",
+        "tls",
+        "protocol_version",
+        "session",
+        "direction",
+        "method",
+        "tool",
+        "prompt",
+        "resource",
+        "request_id",
+        "client",
+        "server",
+        "client_address",
+        "server_address",
+        "start_unix_ns",
+        "start_mono_ns",
+        "latency_us",
+        "parts_us",
+        "outcome",
+        "error_code",
+        "request_bytes",
+        "response_bytes",
+        "notifications",
+        "causes_us",
+        "dominant_cause",
+        "upstreams",
+        "shared_window",
+        "loss",
+        "result_type",
+        "task",
+        "continues",
     ];
     let mut at = 0;
     for name in contract {
@@ -98,7 +151,14 @@ fn values() {
 
 #[test]
 fn an_id_is_emitted_as_the_wire_had_it() {
-    for token in ["7", "-1", "1.50", "\"7\"", "\"\\u0041\"", "123456789012345678901234567890"] {
+    for token in [
+        "7",
+        "-1",
+        "1.50",
+        "\"7\"",
+        "\"\\u0041\"",
+        "123456789012345678901234567890",
+    ] {
         let mut call = call();
         call.request_id = RequestId(token.into());
         let text = serde_json::to_string(&record(call)).unwrap();
@@ -127,14 +187,24 @@ fn one_end_and_no_answer() {
     one.outcome = Outcome::ServerExit;
     one.loss = vec![Loss::Gap, Loss::ResponseUnread];
     one.continues = Some(Continuation { sequence: 1 });
-    one.task = Some(TaskState { id: "t".into(), status: None, age: Some(1500) });
+    one.task = Some(TaskState {
+        id: "t".into(),
+        status: None,
+        age: Some(1500),
+    });
     let earlier = call_id(&ConnectionKey("boot:1:2".to_owned()), Direction::ClientToServer, 1);
     let record = json(one);
     assert_eq!(record["seen_by"], json!(["server"]));
-    assert_eq!((&record["client"], &record["client_span_id"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&record["client"], &record["client_span_id"]),
+        (&Value::Null, &Value::Null)
+    );
     assert_eq!(record["start_mono_ns"], 11_000);
     assert_eq!(record["latency_us"], 41.0);
-    assert_eq!((&record["outcome"], &record["response_bytes"]), (&json!("server_exit"), &json!(0)));
+    assert_eq!(
+        (&record["outcome"], &record["response_bytes"]),
+        (&json!("server_exit"), &json!(0))
+    );
     assert_eq!(record["loss"], json!(["gap", "response_unread"]));
     assert_eq!(record["continues"], earlier.to_string());
     assert_eq!(record["task"], json!({"id": "t", "status": null, "age_us": 1.5}));

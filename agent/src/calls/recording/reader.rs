@@ -26,7 +26,13 @@ impl<R: BufRead> RecordingReader<R> {
     /// When this is not a recording, or one of another version.
     pub fn new(mut input: R) -> Result<Self, RecordingError> {
         let header = read_header(&mut input)?;
-        Ok(Self { input, header, frames: 0, records: 0, cut_off: false })
+        Ok(Self {
+            input,
+            header,
+            frames: 0,
+            records: 0,
+            cut_off: false,
+        })
     }
 
     /// Where the recording comes from.
@@ -41,14 +47,22 @@ impl<R: BufRead> RecordingReader<R> {
     /// When the file cannot be read or is damaged. There is no way to go on then.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, RecordingError> {
         let mut head = [0; 5];
-        let Some(()) = self.fill(&mut head, true)? else { return Ok(None) };
+        let Some(()) = self.fill(&mut head, true)? else {
+            return Ok(None);
+        };
         let [kind, length @ ..] = head;
         let length = u32::from_le_bytes(length);
         self.frames += 1;
         if length > MAX_FRAME {
-            return Err(RecordingError::Oversized { frame: self.frames, length, records: self.records });
+            return Err(RecordingError::Oversized {
+                frame: self.frames,
+                length,
+                records: self.records,
+            });
         }
-        let Some(body) = self.body(length)? else { return Ok(None) };
+        let Some(body) = self.body(length)? else {
+            return Ok(None);
+        };
         let frame = parse(kind, body).map_err(|reason| RecordingError::Damaged {
             frame: self.frames,
             kind,
@@ -71,7 +85,10 @@ impl<R: BufRead> RecordingReader<R> {
     /// Reads a body without believing its length before it is there.
     fn body(&mut self, length: u32) -> Result<Option<Vec<u8>>, RecordingError> {
         let mut body = Vec::new();
-        let read = (&mut self.input).take(u64::from(length)).read_to_end(&mut body).map_err(RecordingError::Read)?;
+        let read = (&mut self.input)
+            .take(u64::from(length))
+            .read_to_end(&mut body)
+            .map_err(RecordingError::Read)?;
         self.cut_off = read < length as usize;
         Ok((!self.cut_off).then_some(body))
     }
@@ -100,17 +117,25 @@ impl<R: BufRead> RecordingReader<R> {
 fn read_header(input: &mut impl BufRead) -> Result<RecordingHeader, RecordingError> {
     let not_one = |reason: String| RecordingError::NotARecording { reason };
     let mut line = Vec::new();
-    input.take(MAX_HEADER as u64).read_until(b'\n', &mut line).map_err(RecordingError::Read)?;
+    input
+        .take(MAX_HEADER as u64)
+        .read_until(b'\n', &mut line)
+        .map_err(RecordingError::Read)?;
     if line.last() != Some(&b'\n') {
         return Err(not_one("its first line does not end".to_owned()));
     }
     // Only the parts that tell what it is, before the parts that may differ between versions.
     let loose: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(&line).map_err(|error| not_one(format!("its first line is not a header: {error}")))?;
-    let text = |name: &str| loose.get(name).map_or_else(|| "?".to_owned(), |value| match value {
-        serde_json::Value::String(text) => text.chars().filter(|c| !c.is_control()).take(40).collect(),
-        other => other.to_string().chars().take(40).collect(),
-    });
+    let text = |name: &str| {
+        loose.get(name).map_or_else(
+            || "?".to_owned(),
+            |value| match value {
+                serde_json::Value::String(text) => text.chars().filter(|c| !c.is_control()).take(40).collect(),
+                other => other.to_string().chars().take(40).collect(),
+            },
+        )
+    };
     if text("magic") != MAGIC {
         return Err(not_one("its first line is not a header".to_owned()));
     }
@@ -122,7 +147,12 @@ fn read_header(input: &mut impl BufRead) -> Result<RecordingHeader, RecordingErr
     for (what, name, wanted) in wanted {
         let found = text(name);
         if found != wanted {
-            return Err(RecordingError::Version { what, found, wanted, by: text("mcpsonar") });
+            return Err(RecordingError::Version {
+                what,
+                found,
+                wanted,
+                by: text("mcpsonar"),
+            });
         }
     }
     serde_json::from_slice(&line).map_err(|error| not_one(format!("its header is incomplete: {error}")))
@@ -132,7 +162,10 @@ fn parse(kind: u8, body: Vec<u8>) -> Result<Frame, String> {
     let json_error = |error: serde_json::Error| error.to_string();
     match kind {
         RECORD => Ok(Frame::Record(body)),
-        FACTS => serde_json::from_slice(&body).map(Box::new).map(Frame::Facts).map_err(json_error),
+        FACTS => serde_json::from_slice(&body)
+            .map(Box::new)
+            .map(Frame::Facts)
+            .map_err(json_error),
         LOSSES => {
             let losses: BTreeMap<String, u64> = serde_json::from_slice(&body).map_err(json_error)?;
             Ok(Frame::Losses(losses.into_iter().collect()))
@@ -142,7 +175,9 @@ fn parse(kind: u8, body: Vec<u8>) -> Result<Frame, String> {
             if !rest.is_empty() {
                 return Err(format!("{} bytes are not a list of inode numbers", body.len()));
             }
-            Ok(Frame::Preexisting(numbers.iter().map(|number| u64::from_le_bytes(*number)).collect()))
+            Ok(Frame::Preexisting(
+                numbers.iter().map(|number| u64::from_le_bytes(*number)).collect(),
+            ))
         }
         _ => Err("no such kind".to_owned()),
     }

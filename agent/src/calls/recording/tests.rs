@@ -11,7 +11,13 @@ fn recording() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = RecordingWriter::new(&mut bytes, &header()).unwrap();
     writer.preexisting([1, u64::MAX]).unwrap();
-    writer.facts(&ProcessFacts { pid: 7, comm: Some("x".into()), ..ProcessFacts::default() }).unwrap();
+    writer
+        .facts(&ProcessFacts {
+            pid: 7,
+            comm: Some("x".into()),
+            ..ProcessFacts::default()
+        })
+        .unwrap();
     writer.record(b"first").unwrap();
     writer.record(b"").unwrap();
     writer.record(&[0xff; 300]).unwrap();
@@ -43,7 +49,11 @@ fn round_trip() {
     assert_eq!(RecordingReader::new(&bytes[..]).unwrap().header(), &header());
     let (frames, cut_off, error) = read(&bytes).unwrap();
     assert!(cut_off.is_none() && error.is_none());
-    let facts = ProcessFacts { pid: 7, comm: Some("x".into()), ..ProcessFacts::default() };
+    let facts = ProcessFacts {
+        pid: 7,
+        comm: Some("x".into()),
+        ..ProcessFacts::default()
+    };
     let expected = [
         Frame::Preexisting(vec![1, u64::MAX]),
         Frame::Facts(Box::new(facts)),
@@ -71,12 +81,30 @@ fn cut_off_in_the_last_record() {
 
 #[test]
 fn what_is_not_a_recording() {
-    for bytes in [&b""[..], b"\n", b"{}\n", b"\x7fELF\n", b"{\"magic\":\"x\"}\n", b"[1]\n", b"{\"magic\":\"mcpsonar-record\""] {
-        assert!(matches!(read(bytes), Err(RecordingError::NotARecording { .. })), "{bytes:?}");
+    for bytes in [
+        &b""[..],
+        b"\n",
+        b"{}\n",
+        b"\x7fELF\n",
+        b"{\"magic\":\"x\"}\n",
+        b"[1]\n",
+        b"{\"magic\":\"mcpsonar-record\"",
+    ] {
+        assert!(
+            matches!(read(bytes), Err(RecordingError::NotARecording { .. })),
+            "{bytes:?}"
+        );
     }
-    assert!(matches!(read(&vec![b' '; 1 << 20]), Err(RecordingError::NotARecording { .. })));
+    assert!(matches!(
+        read(&vec![b' '; 1 << 20]),
+        Err(RecordingError::NotARecording { .. })
+    ));
     let text = String::from_utf8_lossy(&recording()).into_owned();
-    for (from, to) in [("\"format\":1", "\"format\":9"), ("\"abi\":", "\"abi\":9"), ("\"arch\":\"", "\"arch\":\"x")] {
+    for (from, to) in [
+        ("\"format\":1", "\"format\":9"),
+        ("\"abi\":", "\"abi\":9"),
+        ("\"arch\":\"", "\"arch\":\"x"),
+    ] {
         let error = read(text.replace(from, to).as_bytes()).unwrap_err();
         assert!(matches!(error, RecordingError::Version { .. }), "{error}");
     }
@@ -89,8 +117,20 @@ fn what_is_not_a_recording() {
 fn damaged_frames() {
     let start = recording().iter().position(|byte| *byte == b'\n').unwrap() + 1;
     let with = |frame: &[u8]| read(&[&recording()[..start], frame].concat()).unwrap().2.unwrap();
-    assert!(matches!(with(b"\x01\xff\xff\xff\xff"), RecordingError::Oversized { frame: 1, records: 0, .. }));
-    for frame in [&b"\x09\0\0\0\0"[..], b"\x02\x01\0\0\0{", b"\x03\x02\0\0\0[]", b"\x04\x01\0\0\0x"] {
+    assert!(matches!(
+        with(b"\x01\xff\xff\xff\xff"),
+        RecordingError::Oversized {
+            frame: 1,
+            records: 0,
+            ..
+        }
+    ));
+    for frame in [
+        &b"\x09\0\0\0\0"[..],
+        b"\x02\x01\0\0\0{",
+        b"\x03\x02\0\0\0[]",
+        b"\x04\x01\0\0\0x",
+    ] {
         let error = with(frame);
         assert!(matches!(error, RecordingError::Damaged { frame: 1, .. }), "{error}");
     }

@@ -22,11 +22,17 @@ impl RecordingWriter<File> {
     /// # Errors
     /// When it cannot be created or written.
     pub fn create(path: &Path, header: &RecordingHeader) -> Result<Self, RecordingError> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path);
         let file = file.map_err(RecordingError::Write)?;
         // A file that was there before keeps its mode otherwise. A device or pipe has none of ours.
         if file.metadata().is_ok_and(|meta| meta.is_file()) {
-            file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(RecordingError::Write)?;
+            file.set_permissions(PermissionsExt::from_mode(0o600))
+                .map_err(RecordingError::Write)?;
         }
         Self::new(file, header)
     }
@@ -40,7 +46,9 @@ impl<W: Write> RecordingWriter<W> {
     pub fn new(out: W, header: &RecordingHeader) -> Result<Self, RecordingError> {
         let mut out = BufWriter::with_capacity(256 << 10, out);
         let line = json(header)?;
-        out.write_all(&line).and_then(|()| out.write_all(b"\n")).map_err(RecordingError::Write)?;
+        out.write_all(&line)
+            .and_then(|()| out.write_all(b"\n"))
+            .map_err(RecordingError::Write)?;
         Ok(Self { out })
     }
 
@@ -91,7 +99,10 @@ impl<W: Write> RecordingWriter<W> {
 
     fn frame(&mut self, kind: u8, body: &[u8]) -> Result<(), RecordingError> {
         let too_long = || RecordingError::Write(io::ErrorKind::FileTooLarge.into());
-        let length = u32::try_from(body.len()).ok().filter(|length| *length <= MAX_FRAME).ok_or_else(too_long)?;
+        let length = u32::try_from(body.len())
+            .ok()
+            .filter(|length| *length <= MAX_FRAME)
+            .ok_or_else(too_long)?;
         let mut write = || {
             self.out.write_all(&[kind])?;
             self.out.write_all(&length.to_le_bytes())?;

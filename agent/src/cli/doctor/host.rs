@@ -11,8 +11,16 @@ pub(super) const CAPABILITIES: [(&str, u32, &str); 6] = [
     ("CAP_PERFMON", 38, "attach tracing programs"),
     ("CAP_SYS_ADMIN", 21, "stands for both before 5.8"),
     ("CAP_SYS_PTRACE", 19, "read facts of other users' processes"),
-    ("CAP_DAC_READ_SEARCH", 2, "read facts and programs in other users' directories"),
-    ("CAP_SYS_RESOURCE", 24, "raise the limit on locked memory, which matters before 5.11"),
+    (
+        "CAP_DAC_READ_SEARCH",
+        2,
+        "read facts and programs in other users' directories",
+    ),
+    (
+        "CAP_SYS_RESOURCE",
+        24,
+        "raise the limit on locked memory, which matters before 5.11",
+    ),
 ];
 
 /// The initial pid namespace has this inode number in every kernel.
@@ -47,14 +55,22 @@ impl HostFindings {
         let myself = Process::myself().ok();
         let status = myself.as_ref().and_then(|process| process.status().ok());
         let capeff = status.as_ref().map_or(0, |status| status.capeff);
-        let mounts = myself.as_ref().and_then(|process| process.mountinfo().ok()).map_or_else(Vec::new, |mounts| mounts.0);
+        let mounts = myself
+            .as_ref()
+            .and_then(|process| process.mountinfo().ok())
+            .map_or_else(Vec::new, |mounts| mounts.0);
         let kernel = line("/proc/sys/kernel/osrelease");
-        let memlock = myself.and_then(|process| process.limits().ok()).map(|limits| limits.max_locked_memory.soft_limit);
+        let memlock = myself
+            .and_then(|process| process.limits().ok())
+            .map(|limits| limits.max_locked_memory.soft_limit);
         Self {
             arch: std::env::consts::ARCH,
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             euid: status.map(|status| status.euid),
-            capabilities: CAPABILITIES.iter().map(|(name, bit, _)| (*name, capeff >> bit & 1 == 1)).collect(),
+            capabilities: CAPABILITIES
+                .iter()
+                .map(|(name, bit, _)| (*name, capeff >> bit & 1 == 1))
+                .collect(),
             memlock_bytes: match memlock {
                 Some(LimitValue::Value(bytes)) => Some(bytes),
                 Some(LimitValue::Unlimited) | None => None,
@@ -66,7 +82,9 @@ impl HostFindings {
             lockdown: line("/sys/kernel/security/lockdown").map(|modes| chosen(&modes)),
             cgroup: cgroup(&mounts),
             hidepid: hidepid(&mounts),
-            mounts: ["tracefs", "bpf", "debugfs", "cgroup", "cgroup2"].map(|kind| (kind, mounted(&mounts, kind))).into(),
+            mounts: ["tracefs", "bpf", "debugfs", "cgroup", "cgroup2"]
+                .map(|kind| (kind, mounted(&mounts, kind)))
+                .into(),
             psi: fs::read("/proc/pressure/cpu").is_ok(),
             initial_pid_namespace: fs::read_link("/proc/self/ns/pid")
                 .ok()
@@ -111,7 +129,12 @@ fn cgroup(mounts: &[MountInfo]) -> Option<&'static str> {
 }
 
 fn hidepid(mounts: &[MountInfo]) -> Option<String> {
-    let proc = mounts.iter().find(|mount| mount.fs_type == "proc" && mount.mount_point == Path::new("/proc"))?;
-    let option = proc.super_options.get("hidepid").or_else(|| proc.mount_options.get("hidepid"));
+    let proc = mounts
+        .iter()
+        .find(|mount| mount.fs_type == "proc" && mount.mount_point == Path::new("/proc"))?;
+    let option = proc
+        .super_options
+        .get("hidepid")
+        .or_else(|| proc.mount_options.get("hidepid"));
     Some(option.cloned().flatten().unwrap_or_else(|| "off".to_owned()))
 }

@@ -4,12 +4,24 @@ use super::{
 };
 
 fn findings(hooks: Vec<HookStatus>) -> Findings {
-    Findings { mcpsonar: "0", programs_embedded: true, host: HostFindings::gather(), hooks_error: None, hooks }
+    Findings {
+        mcpsonar: "0",
+        programs_embedded: true,
+        host: HostFindings::gather(),
+        hooks_error: None,
+        hooks,
+    }
 }
 
 fn hook(name: &str, tier: u8, on: bool) -> HookStatus {
     let reason = if on { "" } else { "refused" };
-    HookStatus { name: name.to_owned(), tier, on, reason: reason.to_owned(), lost: "reads".to_owned() }
+    HookStatus {
+        name: name.to_owned(),
+        tier,
+        on,
+        reason: reason.to_owned(),
+        lost: "reads".to_owned(),
+    }
 }
 
 #[test]
@@ -35,11 +47,20 @@ fn the_table_of_hooks() {
     let mut hooks = vec![hook("exit", 0, true), hook("raw b", 2, true)];
     hooks.extend((0..20).map(|n| hook(&format!("fentry {n}"), 1, false)));
     let text = text::render(&findings(hooks));
-    assert!(text.contains("  tier any  on\n            exit\n  tier 2    on\n            raw b\n"), "{text}");
+    assert!(
+        text.contains("  tier any  on\n            exit\n  tier 2    on\n            raw b\n"),
+        "{text}"
+    );
     assert_eq!(text.matches("tier 1    off: refused; lost: reads").count(), 1, "{text}");
-    assert!(text.contains("            fentry 0, fentry 1,") && text.contains("fentry 19\n"), "{text}");
+    assert!(
+        text.contains("            fentry 0, fentry 1,") && text.contains("fentry 19\n"),
+        "{text}"
+    );
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert!(text.contains("tracing works, in tier 2"), "{text}");
-    let none = Findings { hooks_error: Some("why".to_owned()), ..findings(vec![]) };
+    let none = Findings {
+        hooks_error: Some("why".to_owned()),
+        ..findings(vec![])
+    };
     assert!(text::render(&none).contains("none: why"));
 }

@@ -18,7 +18,13 @@ pub(super) fn render(findings: &Findings) -> String {
 
 fn render_to(findings: &Findings, out: &mut String) -> fmt::Result {
     let host = &findings.host;
-    writeln!(out, "mcpsonar {} on Linux {} {}", findings.mcpsonar, known(host.kernel.as_deref()), host.arch)?;
+    writeln!(
+        out,
+        "mcpsonar {} on Linux {} {}",
+        findings.mcpsonar,
+        known(host.kernel.as_deref()),
+        host.arch
+    )?;
     kernel(findings, host, out)?;
     privileges(host, out)?;
     surroundings(host, out)?;
@@ -32,24 +38,66 @@ fn render_to(findings: &Findings, out: &mut String) -> fmt::Result {
 
 fn kernel(findings: &Findings, host: &HostFindings, out: &mut String) -> fmt::Result {
     writeln!(out, "\nkernel")?;
-    let embedded = if findings.programs_embedded { "in this binary" } else { "missing: build with `cargo xtask build`" };
+    let embedded = if findings.programs_embedded {
+        "in this binary"
+    } else {
+        "missing: build with `cargo xtask build`"
+    };
     row(out, "eBPF programs", embedded)?;
-    row(out, "types (BTF)", if host.btf { "yes" } else { "missing: needs CONFIG_DEBUG_INFO_BTF" })?;
+    row(
+        out,
+        "types (BTF)",
+        if host.btf {
+            "yes"
+        } else {
+            "missing: needs CONFIG_DEBUG_INFO_BTF"
+        },
+    )?;
     row(out, "lockdown", known(host.lockdown.as_deref()))?;
-    row(out, "unprivileged_bpf_disabled", known(host.unprivileged_bpf_disabled.as_deref()))?;
+    row(
+        out,
+        "unprivileged_bpf_disabled",
+        known(host.unprivileged_bpf_disabled.as_deref()),
+    )?;
     row(out, "perf_event_paranoid", known(host.perf_event_paranoid.as_deref()))?;
-    row(out, "pressure (PSI)", if host.psi { "yes" } else { "no: not built in, or not booted with psi=1" })
+    row(
+        out,
+        "pressure (PSI)",
+        if host.psi {
+            "yes"
+        } else {
+            "no: not built in, or not booted with psi=1"
+        },
+    )
 }
 
 fn privileges(host: &HostFindings, out: &mut String) -> fmt::Result {
     writeln!(out, "\nprivileges")?;
-    row(out, "effective uid", &host.euid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string()))?;
+    row(
+        out,
+        "effective uid",
+        &host.euid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string()),
+    )?;
     for (name, _, purpose) in CAPABILITIES {
         let has = host.capabilities.get(name).copied().unwrap_or(false);
-        row(out, name, &if has { "yes".to_owned() } else { format!("no: {purpose}") })?;
+        row(
+            out,
+            name,
+            &if has {
+                "yes".to_owned()
+            } else {
+                format!("no: {purpose}")
+            },
+        )?;
     }
-    let limit = host.memlock_bytes.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
-    let binds = if host.memlock_binds { "maps are charged to it" } else { "does not matter to this kernel" };
+    let limit = host
+        .memlock_bytes
+        .map_or_else(|| "unlimited".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
+    let binds = if host.memlock_binds {
+        "maps are charged to it"
+    } else {
+        "does not matter to this kernel"
+    };
     row(out, "locked memory limit", &format!("{limit} ({binds})"))
 }
 
@@ -71,16 +119,23 @@ fn surroundings(host: &HostFindings, out: &mut String) -> fmt::Result {
 /// Hooks that are off for the same reason share their line: a tier has dozens of them.
 fn render_hooks(hooks: &[HookStatus], out: &mut String) -> fmt::Result {
     let mut told: Vec<(u8, bool, &str, &str)> = Vec::new();
-    for HookStatus { name: _, tier, on, reason, lost } in hooks {
+    for HookStatus {
+        name: _,
+        tier,
+        on,
+        reason,
+        lost,
+    } in hooks
+    {
         // What would be lost does not matter while it is not.
         let state = (*tier, *on, reason.as_str(), if *on { "" } else { lost.as_str() });
         if told.contains(&state) {
             continue;
         }
         told.push(state);
-        let alike = hooks.iter().filter(|hook| {
-            (hook.tier, hook.on, &hook.reason) == (*tier, *on, reason) && (*on || hook.lost == *lost)
-        });
+        let alike = hooks
+            .iter()
+            .filter(|hook| (hook.tier, hook.on, &hook.reason) == (*tier, *on, reason) && (*on || hook.lost == *lost));
         let names: Vec<&str> = alike.map(|hook| hook.name.as_str()).collect();
         let tier = if *tier == 0 { "any".to_owned() } else { tier.to_string() };
         match (*on, lost.as_str()) {

@@ -37,12 +37,20 @@ fn recording() -> Vec<u8> {
     let mut writer = RecordingWriter::new(&mut bytes, &header).unwrap();
     writer.preexisting([5]).unwrap();
     for (pid, comm) in [(10, "client"), (20, "server")] {
-        writer.facts(&ProcessFacts { pid, comm: Some(comm.into()), ..ProcessFacts::default() }).unwrap();
+        writer
+            .facts(&ProcessFacts {
+                pid,
+                comm: Some(comm.into()),
+                ..ProcessFacts::default()
+            })
+            .unwrap();
     }
     let (request, response) = (REQUEST.len() as u64, RESPONSE.len() as u64);
     writer.record(&data(10, 1, false, 1_000_000, request, REQUEST)).unwrap();
     writer.record(&data(20, 1, true, 1_020_000, request, b"")).unwrap();
-    writer.record(&data(20, 2, false, 2_000_000, response, RESPONSE)).unwrap();
+    writer
+        .record(&data(20, 2, false, 2_000_000, response, RESPONSE))
+        .unwrap();
     writer.record(&data(10, 2, true, 2_020_000, response, b"")).unwrap();
     let mut losses = Losses::default();
     losses.add("ring_dropped", 1);
@@ -56,10 +64,21 @@ fn replayed(recording: &[u8]) -> (Vec<Value>, Result<u8, Failure>) {
     let dir = tempfile::tempdir().unwrap();
     let [file, output]: [PathBuf; 2] = ["in", "out"].map(|name| dir.path().join(name));
     fs::write(&file, recording).unwrap();
-    let format = FormatArgs { json: true, output: Some(output.clone()), ..FormatArgs::default() };
-    let result = run(&ReplayArgs { file, format, otlp: OtlpArgs::default() });
+    let format = FormatArgs {
+        json: true,
+        output: Some(output.clone()),
+        ..FormatArgs::default()
+    };
+    let result = run(&ReplayArgs {
+        file,
+        format,
+        otlp: OtlpArgs::default(),
+    });
     let lines = fs::read_to_string(output).unwrap_or_default();
-    (lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), result)
+    (
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+        result,
+    )
 }
 
 #[test]
@@ -68,10 +87,22 @@ fn a_recording_gives_its_calls() {
     assert_eq!(result.unwrap(), 0);
     assert_eq!(calls.len(), 1);
     let call = &calls[0];
-    assert_eq!((&call["method"], &call["outcome"]), (&"initialize".into(), &"ok".into()));
-    assert_eq!((&call["client"]["name"], &call["client"]["comm"]), (&"c".into(), &"client".into()));
-    assert_eq!((&call["server"]["pid"], &call["server"]["comm"]), (&20.into(), &"server".into()));
-    assert_eq!((&call["start_unix_ns"], &call["latency_us"]), (&1_000_000.into(), &1030.0.into()));
+    assert_eq!(
+        (&call["method"], &call["outcome"]),
+        (&"initialize".into(), &"ok".into())
+    );
+    assert_eq!(
+        (&call["client"]["name"], &call["client"]["comm"]),
+        (&"c".into(), &"client".into())
+    );
+    assert_eq!(
+        (&call["server"]["pid"], &call["server"]["comm"]),
+        (&20.into(), &"server".into())
+    );
+    assert_eq!(
+        (&call["start_unix_ns"], &call["latency_us"]),
+        (&1_000_000.into(), &1030.0.into())
+    );
     assert_eq!(replayed(&recording()).0, calls, "always the same");
 }
 
@@ -89,5 +120,8 @@ fn what_came_before_the_damage_is_shown() {
     damaged.extend(b"\x09\0\0\0\0");
     let (calls, result) = replayed(&damaged);
     assert_eq!(calls.len(), 1);
-    assert!(matches!(result, Err(Failure::Recording(RecordingError::Damaged { records: 4, .. }))));
+    assert!(matches!(
+        result,
+        Err(Failure::Recording(RecordingError::Damaged { records: 4, .. }))
+    ));
 }

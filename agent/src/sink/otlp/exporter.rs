@@ -20,8 +20,13 @@ const TRACES_PATH: &str = "/v1/traces";
 /// Whether the URL can be one of a collector. Checked before the worker exists, so that a mistake
 /// on the command line is told at once.
 pub(super) fn check(url: &str) -> Result<(), OtlpError> {
-    let bad = |reason| OtlpError::Url { url: shown(url), reason };
-    let Some((scheme, rest)) = url.split_once("://") else { return Err(bad("it has no scheme")) };
+    let bad = |reason| OtlpError::Url {
+        url: shown(url),
+        reason,
+    };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Err(bad("it has no scheme"));
+    };
     if !matches!(scheme, "http" | "https") {
         return Err(bad("its scheme is neither http nor https"));
     }
@@ -41,12 +46,20 @@ pub(super) fn shown(url: &str) -> String {
 
 /// Builds the exporter. Within a tokio runtime.
 pub(super) fn build(url: &str, protocol: OtlpProtocol) -> Result<SpanExporter, OtlpError> {
-    let failed = |reason: String| OtlpError::Exporter { url: shown(url), reason };
+    let failed = |reason: String| OtlpError::Exporter {
+        url: shown(url),
+        reason,
+    };
     let built = match protocol {
         OtlpProtocol::Grpc => {
-            let exporter = SpanExporter::builder().with_tonic().with_endpoint(url).with_timeout(TIMEOUT);
+            let exporter = SpanExporter::builder()
+                .with_tonic()
+                .with_endpoint(url)
+                .with_timeout(TIMEOUT);
             if url.starts_with("https://") {
-                exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots()).build()
+                exporter
+                    .with_tls_config(ClientTlsConfig::new().with_enabled_roots())
+                    .build()
             } else {
                 exporter.build()
             }
@@ -81,7 +94,10 @@ fn traces_url(url: &str) -> String {
 
 /// The process that a span belongs to, as a resource.
 pub(super) fn resource(owner: &Party, host_name: Option<&str>) -> Resource {
-    let mut attributes = vec![KeyValue::new("service.name", owner.label().unwrap_or("unknown_service").to_owned())];
+    let mut attributes = vec![KeyValue::new(
+        "service.name",
+        owner.label().unwrap_or("unknown_service").to_owned(),
+    )];
     let mut text = |name: &'static str, value: Option<&str>| {
         attributes.extend(value.map(|value| KeyValue::new(name, value.to_owned())));
     };
@@ -107,10 +123,23 @@ mod tests {
 
     #[test]
     fn urls() {
-        for good in ["http://localhost:4317", "https://h", "http://[::1]:4318/x", "http://u:p@h"] {
+        for good in [
+            "http://localhost:4317",
+            "https://h",
+            "http://[::1]:4318/x",
+            "http://u:p@h",
+        ] {
             assert!(check(good).is_ok(), "{good}");
         }
-        for bad in ["localhost:4317", "ftp://h", "http://", "http:///x", "http://:1", "http://a b", ""] {
+        for bad in [
+            "localhost:4317",
+            "ftp://h",
+            "http://",
+            "http:///x",
+            "http://:1",
+            "http://a b",
+            "",
+        ] {
             assert!(check(bad).is_err(), "{bad}");
         }
         assert_eq!(shown("http://u:p@h/x?token=1"), "http://***@h/x?***");

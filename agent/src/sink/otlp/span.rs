@@ -44,13 +44,19 @@ pub(super) fn spans(call: &CallRecord) -> Vec<OwnedSpan> {
     if let Some(id) = responder_span {
         let period = (instants.received(), instants.answered());
         let parent = requester_span.or(outer);
-        spans.push(owned(call.responder(), span(call, SpanKind::Server, id, parent, period)));
+        spans.push(owned(
+            call.responder(),
+            span(call, SpanKind::Server, id, parent, period),
+        ));
     }
     spans
 }
 
 fn owned(owner: Option<&Party>, span: SpanData) -> OwnedSpan {
-    OwnedSpan { owner: owner.cloned().unwrap_or_default(), span }
+    OwnedSpan {
+        owner: owner.cloned().unwrap_or_default(),
+        span,
+    }
 }
 
 fn span(
@@ -62,7 +68,10 @@ fn span(
 ) -> SpanData {
     let start = start.or(call.start_mono_ns).unwrap_or(call.ended);
     let end = end.unwrap_or(call.ended).max(start);
-    let flags = call.trace_context.as_ref().map_or(TraceFlags::SAMPLED, |context| TraceFlags::new(context.flags));
+    let flags = call
+        .trace_context
+        .as_ref()
+        .map_or(TraceFlags::SAMPLED, |context| TraceFlags::new(context.flags));
     let trace = TraceId::from_bytes(call.trace_id.0);
     let error = error_type(call, &kind);
     let status = match &error {
@@ -83,7 +92,9 @@ fn span(
         events: SpanEvents::default(),
         links: SpanLinks::default(),
         status,
-        instrumentation_scope: InstrumentationScope::builder("mcpsonar").with_version(env!("CARGO_PKG_VERSION")).build(),
+        instrumentation_scope: InstrumentationScope::builder("mcpsonar")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build(),
     }
 }
 
@@ -120,11 +131,17 @@ fn attributes(call: &CallRecord, error: Option<&str>) -> Vec<KeyValue> {
     out.text(names::MCP_RESOURCE_URI, call.resource.as_deref());
     out.text(names::GEN_AI_TOOL_NAME, call.tool.as_deref());
     out.text(names::GEN_AI_PROMPT_NAME, call.prompt.as_deref());
-    out.text(names::GEN_AI_OPERATION_NAME, (&*call.method == "tools/call").then_some("execute_tool"));
+    out.text(
+        names::GEN_AI_OPERATION_NAME,
+        (&*call.method == "tools/call").then_some("execute_tool"),
+    );
     out.text(names::JSONRPC_REQUEST_ID, request_id(call.request_id.get()).as_deref());
     out.text(names::NETWORK_TRANSPORT, Some(call.network_transport));
     out.text(names::ERROR_TYPE, error);
-    out.text(names::RPC_RESPONSE_STATUS_CODE, call.error_code.map(|code| code.to_string()).as_deref());
+    out.text(
+        names::RPC_RESPONSE_STATUS_CODE,
+        call.error_code.map(|code| code.to_string()).as_deref(),
+    );
 
     out.text(names::CALL_ID, Some(&call.call.to_string()));
     out.text(names::OUTCOME, Some(call.outcome.code()));
@@ -137,12 +154,16 @@ fn attributes(call: &CallRecord, error: Option<&str>) -> Vec<KeyValue> {
     out.number(names::REQUEST_SIZE, call.request_bytes);
     out.number(names::RESPONSE_SIZE, call.response_bytes);
     out.number(names::NOTIFICATIONS, u64::from(call.notifications));
-    out.text(names::RESULT_TYPE, call.result_type.as_deref().filter(|kind| *kind != "complete"));
+    out.text(
+        names::RESULT_TYPE,
+        call.result_type.as_deref().filter(|kind| *kind != "complete"),
+    );
     out.text(names::TASK_ID, call.task.as_ref().map(|task| &*task.id));
     out.text(names::CONTINUES, call.continues.map(|id| id.to_string()).as_deref());
     if !call.loss.is_empty() {
         let codes: Vec<StringValue> = call.loss.iter().map(|loss| loss.code().into()).collect();
-        out.0.push(KeyValue::new(names::LOSS, Value::Array(Array::String(codes))));
+        out.0
+            .push(KeyValue::new(names::LOSS, Value::Array(Array::String(codes))));
     }
     out.0
 }
@@ -168,6 +189,7 @@ impl Attributes {
     }
 
     fn number(&mut self, name: &'static str, value: u64) {
-        self.0.push(KeyValue::new(name, i64::try_from(value).unwrap_or(i64::MAX)));
+        self.0
+            .push(KeyValue::new(name, i64::try_from(value).unwrap_or(i64::MAX)));
     }
 }

@@ -42,11 +42,18 @@ fn http_collector() -> (SocketAddr, mpsc::Receiver<(String, ExportTraceServiceRe
                     return;
                 }
             }
-            let length = head.to_lowercase().lines().find_map(|l| l.strip_prefix("content-length: ")?.parse().ok());
+            let length = head
+                .to_lowercase()
+                .lines()
+                .find_map(|l| l.strip_prefix("content-length: ")?.parse().ok());
             let mut body = vec![0; length.unwrap()];
             reader.read_exact(&mut body).unwrap();
-            tell.send((head, ExportTraceServiceRequest::decode(&body[..]).unwrap())).unwrap();
-            reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            tell.send((head, ExportTraceServiceRequest::decode(&body[..]).unwrap()))
+                .unwrap();
+            reader
+                .get_mut()
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                .unwrap();
         }
     });
     (address, requests)
@@ -74,7 +81,11 @@ fn exported(calls: &[CallRecord]) -> Vec<(Vec<KeyValue>, Span)> {
 }
 
 fn text<'a>(attributes: &'a [KeyValue], name: &str) -> Option<&'a str> {
-    let value = attributes.iter().find(|attribute| attribute.key == name)?.value.as_ref()?;
+    let value = attributes
+        .iter()
+        .find(|attribute| attribute.key == name)?
+        .value
+        .as_ref()?;
     match value.value.as_ref()? {
         any_value::Value::StringValue(text) => Some(text),
         _ => None,
@@ -99,8 +110,14 @@ fn both_ends_of_a_call() {
     assert_eq!(server.parent_span_id, client.span_id);
     assert!(client.parent_span_id.is_empty());
     // The client waited from its write to its last read; the server took from its last read to its write.
-    assert_eq!((client.start_time_unix_nano, client.end_time_unix_nano), (1_010_000, 1_052_000));
-    assert_eq!((server.start_time_unix_nano, server.end_time_unix_nano), (1_012_000, 1_050_000));
+    assert_eq!(
+        (client.start_time_unix_nano, client.end_time_unix_nano),
+        (1_010_000, 1_052_000)
+    );
+    assert_eq!(
+        (server.start_time_unix_nano, server.end_time_unix_nano),
+        (1_012_000, 1_050_000)
+    );
     assert_eq!(text(client_resource, "service.name"), Some("host"));
     assert_eq!(text(server_resource, "service.name"), Some("python"));
     assert_eq!(text(server_resource, "process.executable.name"), Some("python"));
@@ -120,14 +137,21 @@ fn both_ends_of_a_call() {
         assert_eq!(text(&client.attributes, name), value, "{name}");
         assert_eq!(text(&server.attributes, name), value, "{name}");
     }
-    assert_eq!(client.status.as_ref().map_or(0, |status| status.code), StatusCode::Unset as i32);
+    assert_eq!(
+        client.status.as_ref().map_or(0, |status| status.code),
+        StatusCode::Unset as i32
+    );
 }
 
 /// `error.type` of the requester's and of the responder's span.
 fn errors(change: impl FnOnce(&mut Call)) -> [Option<String>; 2] {
     let spans = span::spans(&with(change));
     let error = |span: &OwnedSpan| {
-        let of = span.span.attributes.iter().find(|attribute| attribute.key.as_str() == "error.type");
+        let of = span
+            .span
+            .attributes
+            .iter()
+            .find(|attribute| attribute.key.as_str() == "error.type");
         let failed = matches!(span.span.status, opentelemetry::trace::Status::Error { .. });
         assert_eq!(of.is_some(), failed);
         of.map(|attribute| attribute.value.to_string())
@@ -167,7 +191,11 @@ fn who_calls_what_an_error() {
 
 #[test]
 fn parents() {
-    let context = TraceContext { trace_id: [7; 16], parent_id: [8; 8], flags: 1 };
+    let context = TraceContext {
+        trace_id: [7; 16],
+        parent_id: [8; 8],
+        flags: 1,
+    };
     let both = span::spans(&with(|call| call.trace_context = Some(context.clone())));
     let parent = |spans: &[OwnedSpan], index: usize| spans[index].span.parent_span_id.to_bytes();
     assert_eq!(parent(&both, 0), [8; 8]);
@@ -179,16 +207,22 @@ fn parents() {
         call.client = Endpoint::default();
     }));
     assert_eq!((server_only.len(), parent(&server_only, 0)), (1, [8; 8]));
-    assert!(span::spans(&with(|call| {
-        call.client = Endpoint::default();
-        call.server = Endpoint::default();
-    })).is_empty());
+    assert!(
+        span::spans(&with(|call| {
+            call.client = Endpoint::default();
+            call.server = Endpoint::default();
+        }))
+        .is_empty()
+    );
 
     // The server asks: its span is the CLIENT one.
     let reversed = with(|call| call.direction = Direction::ServerToClient);
     let spans = span::spans(&reversed);
     assert_eq!(spans[0].span.span_kind, opentelemetry::trace::SpanKind::Client);
-    assert_eq!(spans[0].span.span_context.span_id().to_bytes(), reversed.server_span_id.unwrap().0);
+    assert_eq!(
+        spans[0].span.span_context.span_id().to_bytes(),
+        reversed.server_span_id.unwrap().0
+    );
     assert_eq!(spans[0].owner.label(), Some("python"));
     assert_eq!(parent(&spans, 1), reversed.server_span_id.unwrap().0);
 }
@@ -207,7 +241,11 @@ fn odd_calls() {
     });
     let spans = span::spans(&odd);
     let attribute = |name: &str| {
-        let found = spans[1].span.attributes.iter().find(|attribute| attribute.key.as_str() == name);
+        let found = spans[1]
+            .span
+            .attributes
+            .iter()
+            .find(|attribute| attribute.key.as_str() == name);
         found.map(|attribute| attribute.value.to_string())
     };
     assert_eq!(attribute("jsonrpc.request.id").as_deref(), Some("a\nb"));
@@ -217,7 +255,13 @@ fn odd_calls() {
     assert_eq!(spans[1].span.name, "resources/read", "no URI in the name");
     assert!(spans.iter().all(|span| span.span.end_time >= span.span.start_time));
     let null = span::spans(&with(|call| call.request_id = RequestId("null".into())));
-    assert!(!null[0].span.attributes.iter().any(|attribute| attribute.key.as_str() == "jsonrpc.request.id"));
+    assert!(
+        !null[0]
+            .span
+            .attributes
+            .iter()
+            .any(|attribute| attribute.key.as_str() == "jsonrpc.request.id")
+    );
 }
 
 struct Collector(mpsc::Sender<ExportTraceServiceRequest>);
@@ -240,7 +284,10 @@ fn over_grpc() {
     drop(listener);
     let (tell, requests) = mpsc::channel();
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(tell)));
         runtime.block_on(server.serve(address)).unwrap();
     });
@@ -251,7 +298,9 @@ fn over_grpc() {
     let mut otlp = Otlp::start(&format!("http://{address}"), OtlpProtocol::Grpc, WhenFull::Drop).unwrap();
     otlp.call(&record(call())).unwrap();
     otlp.finish(&Losses::default()).unwrap();
-    let spans = (0..2).flat_map(|_| requests.recv_timeout(RECEIVE).unwrap().resource_spans).count();
+    let spans = (0..2)
+        .flat_map(|_| requests.recv_timeout(RECEIVE).unwrap().resource_spans)
+        .count();
     assert_eq!(spans, 2, "one for each resource");
 }
 
@@ -292,5 +341,8 @@ fn a_collector_that_refuses() {
     otlp.call(&record(call())).unwrap();
     let error = otlp.finish(&Losses::default()).unwrap_err().to_string();
     assert!(error.starts_with("2 of 2 spans were not delivered: "), "{error}");
-    assert!(matches!(Otlp::start("h:1", OtlpProtocol::Http, WhenFull::Wait), Err(OtlpError::Url { .. })));
+    assert!(matches!(
+        Otlp::start("h:1", OtlpProtocol::Http, WhenFull::Wait),
+        Err(OtlpError::Url { .. })
+    ));
 }

@@ -35,8 +35,15 @@ pub(super) fn start(
     shared: Arc<Shared>,
 ) -> Result<JoinHandle<()>, OtlpError> {
     let (tell, ready) = mpsc::channel();
-    let io_failed = |error: io::Error| OtlpError::Exporter { url: shown(url), reason: error.to_string() };
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(io_failed)?;
+    let io_failed = |error: io::Error| OtlpError::Exporter {
+        url: shown(url),
+        reason: error.to_string(),
+    };
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(io_failed)?;
     let url = url.to_owned();
     let run = move || {
         let exporter = {
@@ -51,7 +58,10 @@ pub(super) fn start(
             Err(error) => drop(tell.send(Err(error))),
         }
     };
-    let thread = thread::Builder::new().name("otlp".to_owned()).spawn(run).map_err(io_failed)?;
+    let thread = thread::Builder::new()
+        .name("otlp".to_owned())
+        .spawn(run)
+        .map_err(io_failed)?;
     match ready.recv() {
         Ok(Err(error)) => Err(error),
         Ok(Ok(())) | Err(_) => Ok(thread),
@@ -59,7 +69,9 @@ pub(super) fn start(
 }
 
 fn run(runtime: &Runtime, mut exporter: SpanExporter, mut queue: Receiver<OwnedSpan>, shared: &Shared) {
-    let host_name = fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+    let host_name = fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .map(|name| name.trim().to_owned());
     runtime.block_on(async {
         while let Some(first) = queue.recv().await {
             let batch = gather(first, &mut queue).await;
