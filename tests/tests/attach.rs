@@ -50,18 +50,9 @@ impl Gated {
     }
 }
 
-fn attached(
-    name: &str,
-    options: &[&str],
-    server: &[&str],
-    scope: impl Fn(&Gated) -> Vec<String>,
-) -> Result<Run> {
+fn attached(name: &str, options: &[&str], server: &[&str], scope: impl Fn(&Gated) -> Vec<String>) -> Result<Run> {
     let trace = Trace::new(name)?;
-    let sessions = if options.contains(&"--sessions") {
-        2
-    } else {
-        1
-    };
+    let sessions = if options.contains(&"--sessions") { 2 } else { 1 };
     let gated = Gated::start(&trace, options, server, sessions)?;
     let scope = scope(&gated);
     let scope: Vec<&str> = scope.iter().map(String::as_str).collect();
@@ -138,11 +129,7 @@ fn before_a_session_of_the_host() -> Result<()> {
     ensure!(status.success(), "the client ended with {status}");
     let run = agent.stop()?;
     let score = check_perfect(&run)?;
-    ensure!(
-        score.bytes_accuracy >= 1.0,
-        "lengths differ: {:?}",
-        score.examples
-    );
+    ensure!(score.bytes_accuracy >= 1.0, "lengths differ: {:?}", score.examples);
     Ok(())
 }
 
@@ -166,9 +153,6 @@ fn only_to_what_is_named() -> Result<()> {
         .iter()
         .filter(|call| call["server"]["pid"].as_u64() != server)
         .count();
-    ensure!(
-        strangers == 0,
-        "{strangers} calls of processes that nobody asked about"
-    );
+    ensure!(strangers == 0, "{strangers} calls of processes that nobody asked about");
     Ok(())
 }

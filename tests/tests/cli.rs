@@ -27,10 +27,7 @@ fn said(output: &std::process::Output) -> String {
 
 #[test]
 fn without_privilege() -> Result<()> {
-    ensure!(
-        sys::is_root(),
-        "this test drops privileges and so needs root"
-    );
+    ensure!(sys::is_root(), "this test drops privileges and so needs root");
     // Where nobody may go, too.
     let folder = std::env::temp_dir().join(format!("mcpsonar-test-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
@@ -41,11 +38,7 @@ fn without_privilege() -> Result<()> {
     }
     let run = |words: &[&str]| {
         output_within(
-            Command::new(&copy)
-                .args(words)
-                .current_dir("/")
-                .uid(NOBODY)
-                .gid(NOBODY),
+            Command::new(&copy).args(words).current_dir("/").uid(NOBODY).gid(NOBODY),
             SHORT,
         )
     };
@@ -71,10 +64,7 @@ fn without_privilege() -> Result<()> {
         );
         ensure!(!message.contains("panicked"), "{message}");
     }
-    ensure!(
-        !said(&doctor?).is_empty(),
-        "the doctor has nothing to say to nobody"
-    );
+    ensure!(!said(&doctor?).is_empty(), "the doctor has nothing to say to nobody");
     Ok(())
 }
 
@@ -127,20 +117,14 @@ fn what_does_not_exist() -> Result<()> {
         "the message does not name it: {}",
         run.stderr
     );
-    let output = output_within(
-        Command::new(agent()).args(["replay", "/no/such/file"]),
-        SHORT,
-    )?;
+    let output = output_within(Command::new(agent()).args(["replay", "/no/such/file"]), SHORT)?;
     ensure!(
         output.status.code() == Some(1),
         "no such recording: the status was {}",
         output.status
     );
     // The largest id that a kernel gives, and hardly ever does.
-    let output = output_within(
-        Command::new(agent()).args(["trace", "-p", "4194304"]),
-        SHORT,
-    )?;
+    let output = output_within(Command::new(agent()).args(["trace", "-p", "4194304"]), SHORT)?;
     ensure!(
         matches!(output.status.code(), Some(1 | 2)),
         "no such process: the status was {}",
@@ -176,30 +160,15 @@ fn a_recording_holds_the_same_calls() -> Result<()> {
         .arg("--")
         .args(trace.client_line(&["--script", "all"], &[]));
     let output = output_within(&mut record, Duration::from_secs(60))?;
-    ensure!(
-        output.status.success(),
-        "{}: {}",
-        output.status,
-        said(&output)
-    );
+    ensure!(output.status.success(), "{}: {}", output.status, said(&output));
     let mode = std::fs::metadata(&recording)?.permissions().mode();
     ensure!(
         mode & 0o077 == 0,
         "a recording holds payloads and others may read it: {mode:o}"
     );
     let replay = || -> Result<Vec<Value>> {
-        let output = output_within(
-            Command::new(agent())
-                .args(["replay", "--json"])
-                .arg(&recording),
-            SHORT,
-        )?;
-        ensure!(
-            output.status.success(),
-            "{}: {}",
-            output.status,
-            said(&output)
-        );
+        let output = output_within(Command::new(agent()).args(["replay", "--json"]).arg(&recording), SHORT)?;
+        ensure!(output.status.success(), "{}: {}", output.status, said(&output));
         let lines = String::from_utf8(output.stdout)?;
         lines
             .lines()
@@ -225,10 +194,7 @@ fn a_recording_that_is_cut_or_garbled() -> Result<()> {
         .arg(&recording)
         .arg("--")
         .args(trace.client_line(&["--script", "basic"], &[]));
-    ensure!(
-        output_within(&mut record, SHORT)?.status.success(),
-        "record"
-    );
+    ensure!(output_within(&mut record, SHORT)?.status.success(), "record");
     let whole = std::fs::read(&recording)?;
     let mut noise = whole.clone();
     for (n, byte) in noise.iter_mut().enumerate() {
@@ -247,10 +213,7 @@ fn a_recording_that_is_cut_or_garbled() -> Result<()> {
     ] {
         let file = trace.file("broken");
         std::fs::write(&file, bytes)?;
-        let output = output_within(
-            Command::new(agent()).args(["replay", "--json"]).arg(&file),
-            SHORT,
-        )?;
+        let output = output_within(Command::new(agent()).args(["replay", "--json"]).arg(&file), SHORT)?;
         ensure!(
             matches!(output.status.code(), Some(0 | 1)),
             "{} bytes: the status was {}",
@@ -305,18 +268,11 @@ fn the_reader_goes_away() -> Result<()> {
         String::from_utf8_lossy(&first)
     );
     drop(stdout);
-    ensure!(
-        wait_within(&mut client, SHORT)?.success(),
-        "the client was harmed"
-    );
+    ensure!(wait_within(&mut client, SHORT)?.success(), "the client was harmed");
     let status = wait_within(&mut agent, Duration::from_secs(10))?;
     ensure!(status.code() == Some(0), "the status was {status}");
     let mut told = String::new();
-    agent
-        .stderr
-        .take()
-        .context("no errors")?
-        .read_to_string(&mut told)?;
+    agent.stderr.take().context("no errors")?.read_to_string(&mut told)?;
     ensure!(!told.contains("panicked"), "{told}");
     Ok(())
 }
@@ -342,10 +298,7 @@ fn the_output_cannot_be_written() -> Result<()> {
 fn beside_another_tracer() -> Result<()> {
     let trace = Trace::new("beside_strace")?;
     let strace = Command::new("strace").arg("--version").output();
-    ensure!(
-        strace.is_ok(),
-        "strace is not installed, and this test needs it"
-    );
+    ensure!(strace.is_ok(), "strace is not installed, and this test needs it");
     let log = text(&trace.file("strace"));
     let mut line = ["strace", "-f", "-o", &log].map(str::to_owned).to_vec();
     line.extend(trace.client_line(&["--script", "all"], &[]));
@@ -371,12 +324,12 @@ fn a_ring_that_is_too_small_says_so() -> Result<()> {
     let trace = Trace::new("tiny_ring")?.options(&["--ring-kib", "64"]);
     let (fixture, truth) = (fixture(), trace.truth());
     let load = [
-        &fixture, "load", "-n", "20000", "-c", "64", "-k", "4", "--mix", "mixed", "--truth",
-        &truth, "--", &fixture, "server",
+        &fixture, "load", "-n", "20000", "-c", "64", "-k", "4", "--mix", "mixed", "--truth", &truth, "--", &fixture,
+        "server",
     ];
     let run = trace.run(&load)?;
     ensure!(run.status.success(), "{}: {}", run.status, run.stderr);
-    let dropped = run.stats["ring_dropped"]
+    let dropped = run.stats["counters"]["ring_dropped"]
         .as_u64()
         .context("no ring_dropped in the figures")?;
     let score = mcpsonar_tests::fixture::score::score(&run.truth, &run.calls);
@@ -384,6 +337,11 @@ fn a_ring_that_is_too_small_says_so() -> Result<()> {
         score.matched == score.truth || dropped > 0,
         "calls are missing and no loss is told: {score:?}"
     );
+    ensure!(
+        score.silently_wrong == 0,
+        "calls are wrong and do not say that they were touched by a loss: {score:?}"
+    );
+    ensure!(score.extra == 0, "calls that never were: {score:?}");
     if dropped > 0 {
         ensure!(
             run.stderr.contains("lost") || run.stderr.contains("dropped"),
@@ -397,20 +355,22 @@ fn a_ring_that_is_too_small_says_so() -> Result<()> {
 #[test]
 fn the_figures_at_the_end() -> Result<()> {
     let run = Trace::new("figures")?.client(&["--script", "calls", "--calls", "500"], &[])?;
-    for key in ["ring_dropped", "records", "messages", "cpu_ms", "rss_kib"] {
+    for key in [
+        "/counters/ring_dropped",
+        "/counters/records",
+        "/usage/cpu_ms",
+        "/usage/rss_kib",
+    ] {
         ensure!(
-            run.stats[key].is_number(),
+            run.stats.pointer(key).is_some_and(serde_json::Value::is_number),
             "{key} is missing in {}",
             run.stats
         );
     }
+    let messages = |kind: &str| run.stats["protocol"][kind].as_u64().unwrap_or(0);
+    ensure!(messages("requests") + messages("responses") >= 1000, "{}", run.stats);
     ensure!(
-        run.stats["messages"].as_u64() >= Some(1000),
-        "{}",
-        run.stats
-    );
-    ensure!(
-        run.stats["rss_kib"].as_u64() < Some(60 * 1024),
+        run.stats["usage"]["rss_kib"].as_u64() < Some(60 * 1024),
         "{}",
         run.stats
     );
@@ -427,15 +387,9 @@ fn for_people() -> Result<()> {
     let output = output_within(&mut command, SHORT)?;
     let told = String::from_utf8_lossy(&output.stderr);
     for word in ["echo", "no_such_tool", "-32602", "tool_error"] {
-        ensure!(
-            told.contains(word),
-            "{word} is not in what people read:\n{told}"
-        );
+        ensure!(told.contains(word), "{word} is not in what people read:\n{told}");
     }
-    ensure!(
-        !told.contains('\u{1b}'),
-        "colours, and no terminal:\n{told}"
-    );
+    ensure!(!told.contains('\u{1b}'), "colours, and no terminal:\n{told}");
     ensure!(
         !told.contains("hello 0"),
         "arguments are payload and must not be shown:\n{told}"

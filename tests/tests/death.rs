@@ -21,21 +21,13 @@ fn lost(run: &Run, outcome: &str, count: usize) -> Result<()> {
 
 #[test]
 fn the_server_is_killed() -> Result<()> {
-    lost(
-        &seen("server_killed", &["--script", "kill"], &[])?,
-        "server_exit",
-        3,
-    )
+    lost(&seen("server_killed", &["--script", "kill"], &[])?, "server_exit", 3)
 }
 
 #[test]
 fn the_server_is_killed_on_socketpairs() -> Result<()> {
     lost(
-        &seen(
-            "server_killed_pair",
-            &["--script", "kill", "--socketpair"],
-            &[],
-        )?,
+        &seen("server_killed_pair", &["--script", "kill", "--socketpair"], &[])?,
         "server_exit",
         3,
     )
@@ -43,11 +35,7 @@ fn the_server_is_killed_on_socketpairs() -> Result<()> {
 
 #[test]
 fn the_server_exits() -> Result<()> {
-    lost(
-        &seen("server_exits", &["--script", "exit"], &[])?,
-        "server_exit",
-        3,
-    )
+    lost(&seen("server_exits", &["--script", "exit"], &[])?, "server_exit", 3)
 }
 
 #[test]
@@ -83,16 +71,8 @@ fn a_fork_shares_the_stream() -> Result<()> {
 #[test]
 fn two_hundred_short_lives() -> Result<()> {
     // One after another in one client: descriptors, and soon inodes, are those of the last one.
-    let run = seen(
-        "short_lives",
-        &["--script", "basic", "--repeat", "200"],
-        &[],
-    )?;
-    ensure!(
-        run.truth.len() == 200 * 9,
-        "the client made {} calls",
-        run.truth.len()
-    );
+    let run = seen("short_lives", &["--script", "basic", "--repeat", "200"], &[])?;
+    ensure!(run.truth.len() == 200 * 9, "the client made {} calls", run.truth.len());
     Ok(())
 }
 
@@ -100,15 +80,7 @@ fn two_hundred_short_lives() -> Result<()> {
 fn short_lives_on_socketpairs_several_at_once() -> Result<()> {
     seen(
         "short_lives_pair",
-        &[
-            "--script",
-            "basic",
-            "--repeat",
-            "40",
-            "--sessions",
-            "4",
-            "--socketpair",
-        ],
+        &["--script", "basic", "--repeat", "40", "--sessions", "4", "--socketpair"],
         &[],
     )
     .map(drop)

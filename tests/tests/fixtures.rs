@@ -28,11 +28,7 @@ fn truth(name: &str, client: &[&str], server: &[&str]) -> Result<Vec<Line>> {
         .args(server);
     let output = output_within(&mut command, Duration::from_secs(60))?;
     let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}\n{told}",
-        output.status
-    );
+    ensure!(output.status.success(), "{command:?}: {}\n{told}", output.status);
     load(&file)
 }
 
@@ -70,22 +66,14 @@ fn every_script_ends_well() -> Result<()> {
     for script in scripts {
         for era in ["legacy", "modern"] {
             ensure!(
-                !truth(
-                    &format!("{script}_{era}"),
-                    &["--script", script, "--era", era],
-                    &[]
-                )?
-                .is_empty(),
+                !truth(&format!("{script}_{era}"), &["--script", script, "--era", era], &[])?.is_empty(),
                 "{script}"
             );
         }
     }
     let lost = truth("abandon", &["--script", "abandon"], &["--linger"])?;
     ensure!(
-        lost.iter()
-            .filter(|line| line.outcome == "abandoned")
-            .count()
-            == 3,
+        lost.iter().filter(|line| line.outcome == "abandoned").count() == 3,
         "{lost:?}"
     );
     Ok(())
@@ -97,11 +85,7 @@ fn every_way_to_read_and_write() -> Result<()> {
         for read in ["read", "readv", "preadv2", "recv", "recvmsg", "threads"] {
             if carrier != "pipe" || !read.starts_with("recv") {
                 let client = ["--script", "all", "--carrier", carrier, "--read", read];
-                truth(
-                    &format!("read_{carrier}_{read}"),
-                    &client,
-                    &["--read", read],
-                )?;
+                truth(&format!("read_{carrier}_{read}"), &client, &["--read", read])?;
             }
         }
         for write in ["write", "writev", "pwritev2", "send", "sendmsg", "threads"] {
@@ -120,31 +104,17 @@ fn every_way_to_read_and_write() -> Result<()> {
 
 #[test]
 fn the_score_knows_right_from_wrong() -> Result<()> {
-    let truth = truth(
-        "score",
-        &["--script", "all", "--sessions", "2"],
-        &["--fork-writer"],
-    )?;
-    ensure!(
-        of(&truth, |_| ()).perfect(),
-        "the truth itself is not perfect"
-    );
-    let strangers =
-        |seen: &mut Vec<Value>| seen.push(json!({ "method": "ping", "server": { "pid": 1 } }));
-    ensure!(
-        of(&truth, strangers).perfect(),
-        "another process's call was counted"
-    );
+    let truth = truth("score", &["--script", "all", "--sessions", "2"], &["--fork-writer"])?;
+    ensure!(of(&truth, |_| ()).perfect(), "the truth itself is not perfect");
+    let strangers = |seen: &mut Vec<Value>| seen.push(json!({ "method": "ping", "server": { "pid": 1 } }));
+    ensure!(of(&truth, strangers).perfect(), "another process's call was counted");
     let missing = of(&truth, |seen| drop(seen.pop()));
     ensure!(
         !missing.perfect() && missing.recall < 1.0 && missing.precision >= 1.0,
         "{missing:?}"
     );
     let twice = of(&truth, |seen| seen.push(seen[0].clone()));
-    ensure!(
-        !twice.perfect() && twice.extra == 1 && twice.recall >= 1.0,
-        "{twice:?}"
-    );
+    ensure!(!twice.perfect() && twice.extra == 1 && twice.recall >= 1.0, "{twice:?}");
     for (key, wrong) in [("outcome", json!("pending")), ("error_code", json!(-1))] {
         let score = of(&truth, |seen| seen[3][key] = wrong);
         ensure!(
@@ -174,9 +144,7 @@ fn noise_comes_back() -> Result<()> {
         for carrier in [&[][..], &["--socketpair"]] {
             let mut command = Command::new(FIXTURE);
             let output = output_within(
-                command
-                    .args(["noise", kind, "--bytes", "100000"])
-                    .args(carrier),
+                command.args(["noise", kind, "--bytes", "100000"]).args(carrier),
                 Duration::from_secs(30),
             )?;
             ensure!(output.status.success(), "{kind}: {}", output.status);

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use mcpsonar_tests::fixture::sys;
-use mcpsonar_tests::harness::{
-    Guard, Trace, check_lines, check_perfect, fixture, output_within, wait_within,
-};
+use mcpsonar_tests::harness::{Guard, Trace, check_lines, check_perfect, fixture, output_within, wait_within};
 use serde_json::Value;
 
 #[test]
@@ -15,37 +13,21 @@ fn output_and_status_are_the_commands_own() -> Result<()> {
     let trace = Trace::new("own_output")?;
     let run = trace.run(&["sh", "-c", "echo to stdout; echo to stderr >&2; exit 7"])?;
     ensure!(run.stdout == "to stdout\n", "stdout was {:?}", run.stdout);
-    ensure!(
-        run.stderr.contains("to stderr\n"),
-        "stderr was {:?}",
-        run.stderr
-    );
-    ensure!(
-        run.status.code() == Some(7),
-        "the status was {}",
-        run.status
-    );
+    ensure!(run.stderr.contains("to stderr\n"), "stderr was {:?}", run.stderr);
+    ensure!(run.status.code() == Some(7), "the status was {}", run.status);
     Ok(())
 }
 
 #[test]
 fn binary_output_passes_unchanged() -> Result<()> {
     let trace = Trace::new("binary_output")?;
-    let script =
-        "i=0; while [ $i -lt 200 ]; do head -c 5000 /dev/zero | tr '\\0' '\\377'; i=$((i+1)); done";
+    let script = "i=0; while [ $i -lt 200 ]; do head -c 5000 /dev/zero | tr '\\0' '\\377'; i=$((i+1)); done";
     let output = output_within(
         trace.command().args(["--", "sh", "-c", script]),
         Duration::from_secs(60),
     )?;
-    ensure!(
-        output.stdout.len() == 1_000_000,
-        "{} bytes came",
-        output.stdout.len()
-    );
-    ensure!(
-        output.stdout.iter().all(|byte| *byte == 0xff),
-        "other bytes came"
-    );
+    ensure!(output.stdout.len() == 1_000_000, "{} bytes came", output.stdout.len());
+    ensure!(output.stdout.iter().all(|byte| *byte == 0xff), "other bytes came");
     Ok(())
 }
 
@@ -56,9 +38,7 @@ fn input_is_the_commands_own() -> Result<()> {
     std::fs::write(&source, "a line\n")?;
     let mut command = trace.command();
     let output = output_within(
-        command
-            .args(["--", "cat"])
-            .stdin(std::fs::File::open(source)?),
+        command.args(["--", "cat"]).stdin(std::fs::File::open(source)?),
         Duration::from_secs(30),
     )?;
     ensure!(
@@ -91,10 +71,7 @@ fn a_signal_is_told_as_128_and_its_number() -> Result<()> {
 fn no_system_call_fails_because_of_us() -> Result<()> {
     // The fixture ends badly at the first error of a read or a write.
     for (name, way) in [("no_eperm", "read"), ("no_eperm_nowait", "preadv2")] {
-        let run = Trace::new(name)?.client(
-            &["--script", "all", "--read", way, "--sessions", "3"],
-            &["--read", way],
-        )?;
+        let run = Trace::new(name)?.client(&["--script", "all", "--read", way, "--sessions", "3"], &["--read", way])?;
         check_perfect(&run)?;
     }
     Ok(())
@@ -143,7 +120,7 @@ fn a_stopped_agent_holds_nobody_up() -> Result<()> {
     check_lines(&run.calls)?;
     // What the ring could not hold is counted.
     let (seen, all) = (run.calls.len(), usize::try_from((stopped + 2) * 500)?);
-    let dropped = run.stats["ring_dropped"]
+    let dropped = run.stats["counters"]["ring_dropped"]
         .as_u64()
         .context("no ring_dropped")?;
     ensure!(
@@ -210,10 +187,7 @@ fn an_interrupt_ends_the_command_and_the_agent() -> Result<()> {
     std::thread::sleep(Duration::from_secs(2));
     sys::kill(agent.id(), libc::SIGTERM)?;
     let status = wait_within(&mut agent, Duration::from_secs(20))?;
-    ensure!(
-        status.code() == Some(128 + libc::SIGTERM),
-        "the status was {status}"
-    );
+    ensure!(status.code() == Some(128 + libc::SIGTERM), "the status was {status}");
     let calls: Vec<Value> = mcpsonar_tests::fixture::truth::load(&trace.file("calls.jsonl"))?;
     ensure!(
         calls.len() > 10,

@@ -7,11 +7,7 @@ fn silent(kind: &str) -> Result<()> {
     for carrier in [&[][..], &["--socketpair"]] {
         let trace = Trace::new(&format!("noise_{kind}_{}", carrier.len()))?;
         let fixture = fixture();
-        let line: Vec<&str> = [&*fixture, "noise", kind]
-            .iter()
-            .chain(carrier)
-            .copied()
-            .collect();
+        let line: Vec<&str> = [&*fixture, "noise", kind].iter().chain(carrier).copied().collect();
         let run = trace.run(&line)?;
         ensure!(
             run.status.success(),

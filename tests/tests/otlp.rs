@@ -8,12 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use mcpsonar_tests::harness::{Run, Trace, check_perfect};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -51,8 +47,7 @@ fn grpc() -> Result<(u16, Receiver<ExportTraceServiceRequest>)> {
         tonic::transport::server::TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?)
     };
     std::thread::spawn(move || {
-        let server =
-            tonic::transport::Server::builder().add_service(TraceServiceServer::new(Grpc(tell)));
+        let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Grpc(tell)));
         if let Err(e) = runtime.block_on(server.serve_with_incoming(incoming)) {
             eprintln!("the collector ended: {e}");
         }
@@ -92,14 +87,9 @@ fn serve(connection: &TcpStream, tell: &Sender<ExportTraceServiceRequest>) -> Re
             }
             head.push(line.trim_end().to_ascii_lowercase());
         }
+        ensure!(head[0].starts_with("post /v1/traces "), "another request: {}", head[0]);
         ensure!(
-            head[0].starts_with("post /v1/traces "),
-            "another request: {}",
-            head[0]
-        );
-        ensure!(
-            head.iter()
-                .any(|line| line == "content-type: application/x-protobuf"),
+            head.iter().any(|line| line == "content-type: application/x-protobuf"),
             "another type: {head:?}"
         );
         let length = head
@@ -110,9 +100,8 @@ fn serve(connection: &TcpStream, tell: &Sender<ExportTraceServiceRequest>) -> Re
         reader.read_exact(&mut body)?;
         tell.send(ExportTraceServiceRequest::decode(&*body)?)?;
         let mut connection = connection;
-        connection.write_all(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
-        )?;
+        connection
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n")?;
     }
 }
 
@@ -124,9 +113,7 @@ fn attributes(span: &Span) -> HashMap<&str, String> {
         Value::BoolValue(flag) => flag.to_string(),
         other => format!("{other:?}"),
     };
-    let one = |kv: &opentelemetry_proto::tonic::common::v1::KeyValue| {
-        kv.value.as_ref()?.value.as_ref().map(text)
-    };
+    let one = |kv: &opentelemetry_proto::tonic::common::v1::KeyValue| kv.value.as_ref()?.value.as_ref().map(text);
     span.attributes
         .iter()
         .filter_map(|kv| Some((kv.key.as_str(), one(kv)?)))
@@ -148,9 +135,7 @@ fn traced(
     // The agent has ended, so all that it sent is here.
     let mut requests: Vec<_> = got.try_iter().collect();
     requests.extend(got.recv_timeout(Duration::from_millis(200)));
-    let resources = requests
-        .into_iter()
-        .flat_map(|request| request.resource_spans);
+    let resources = requests.into_iter().flat_map(|request| request.resource_spans);
     let spans: Vec<Span> = resources
         .flat_map(|r| r.scope_spans)
         .flat_map(|scope| scope.spans)
@@ -186,10 +171,7 @@ fn check(span: &Span, call: &serde_json::Value) -> Result<()> {
     is("mcp.method.name", method)?;
     is("network.transport", "pipe")?;
     let id = &call["request_id"];
-    is(
-        "jsonrpc.request.id",
-        &id.as_str().map_or(id.to_string(), str::to_owned),
-    )?;
+    is("jsonrpc.request.id", &id.as_str().map_or(id.to_string(), str::to_owned))?;
     if let Some(tool) = call["tool"].as_str() {
         is("gen_ai.tool.name", tool)?;
         is("gen_ai.operation.name", "execute_tool")?;
@@ -204,8 +186,9 @@ fn check(span: &Span, call: &serde_json::Value) -> Result<()> {
         "stdio has no Mcp-Session-Id"
     );
     ensure!(
-        !attributes.keys().any(|key| key.contains("arguments")
-            || key.contains("result") && *key != "mcpsonar.result.type"),
+        !attributes
+            .keys()
+            .any(|key| key.contains("arguments") || key.contains("result") && *key != "mcpsonar.result.type"),
         "payload"
     );
     let code = call["error_code"].as_i64();
@@ -229,10 +212,10 @@ fn check(span: &Span, call: &serde_json::Value) -> Result<()> {
             attributes.get("error.type")
         ),
     }
-    let status = span.status.as_ref().map_or(
-        StatusCode::Unset,
-        opentelemetry_proto::tonic::trace::v1::Status::code,
-    );
+    let status = span
+        .status
+        .as_ref()
+        .map_or(StatusCode::Unset, opentelemetry_proto::tonic::trace::v1::Status::code);
     ensure!(
         (status == StatusCode::Error) == attributes.contains_key("error.type"),
         "the status {status:?}"
@@ -246,10 +229,7 @@ fn check(span: &Span, call: &serde_json::Value) -> Result<()> {
 
 fn conform(run: &Run, spans: &[Span]) -> Result<()> {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let by_id: HashMap<String, &Span> = spans
-        .iter()
-        .map(|span| (hex(&span.span_id), span))
-        .collect();
+    let by_id: HashMap<String, &Span> = spans.iter().map(|span| (hex(&span.span_id), span)).collect();
     ensure!(by_id.len() == spans.len(), "two spans share an id");
     for call in &run.calls {
         let span = |end: &str| {
@@ -275,8 +255,7 @@ fn conform(run: &Run, spans: &[Span]) -> Result<()> {
                 hex(&span.trace_id) == call["trace_id"].as_str().unwrap_or_default(),
                 "another trace: {call}"
             );
-            check(span, call)
-                .with_context(|| format!("{:?} span {:?} of {call}", span.kind(), span.name))?;
+            check(span, call).with_context(|| format!("{:?} span {:?} of {call}", span.kind(), span.name))?;
         }
         ensure!(
             inner.parent_span_id == outer.span_id,
@@ -302,23 +281,13 @@ fn over_http() -> Result<()> {
 
 #[test]
 fn over_grpc() -> Result<()> {
-    let (run, spans) = traced(
-        "otlp_grpc",
-        "grpc",
-        &["--script", "all", "--ids", "string"],
-        grpc()?,
-    )?;
+    let (run, spans) = traced("otlp_grpc", "grpc", &["--script", "all", "--ids", "string"], grpc()?)?;
     conform(&run, &spans)
 }
 
 #[test]
 fn modern_over_grpc() -> Result<()> {
-    let (run, spans) = traced(
-        "otlp_modern",
-        "grpc",
-        &["--script", "all", "--era", "modern"],
-        grpc()?,
-    )?;
+    let (run, spans) = traced("otlp_modern", "grpc", &["--script", "all", "--era", "modern"], grpc()?)?;
     conform(&run, &spans)?;
     let version = |span: &Span| attributes(span).get("mcp.protocol.version").cloned();
     let named = spans

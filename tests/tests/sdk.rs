@@ -68,9 +68,7 @@ fn install_python() -> Result<()> {
         std::fs::write(place.join(name), text)?;
     }
     once(&place, REQUIREMENTS, || {
-        ran(Command::new("python3")
-            .args(["-m", "venv", "venv"])
-            .current_dir(&place))?;
+        ran(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&place))?;
         ran(Command::new("venv/bin/pip")
             .args(["install", "-q", "-r", "requirements.txt"])
             .current_dir(&place))
@@ -90,9 +88,7 @@ fn ready() -> Result<bool> {
                 std::env::var("CI").is_err(),
                 "{runtime} is not installed, and CI tests the real SDKs"
             );
-            eprintln!(
-                "NOT TESTED: {runtime} is not installed, so this test of real SDKs proves nothing"
-            );
+            eprintln!("NOT TESTED: {runtime} is not installed, so this test of real SDKs proves nothing");
             return Ok(false);
         }
         once.get_or_init(|| install().map_err(|e| format!("{e:#}")))
@@ -125,10 +121,7 @@ fn client(kind: &str, truth: &str, more: &[&str]) -> Result<Vec<String>> {
 
 fn server(kind: &str) -> Result<Vec<String>> {
     Ok(match kind {
-        "node" => vec![
-            "node".to_owned(),
-            text(&folder().join("node").join(EVERYTHING)),
-        ],
+        "node" => vec!["node".to_owned(), text(&folder().join("node").join(EVERYTHING))],
         "py" => vec![
             text(&folder().join("python/venv/bin/python")),
             text(&folder().join("python/server.py")),
@@ -173,9 +166,7 @@ fn pair(client: &str, with: &str) -> Result<()> {
     };
     for call in &run.calls {
         ensure!(
-            call["server"]["comm"]
-                .as_str()
-                .is_some_and(|c| c.starts_with(comm)),
+            call["server"]["comm"].as_str().is_some_and(|c| c.starts_with(comm)),
             "the server is {}",
             call["server"]
         );
@@ -250,9 +241,7 @@ fn uvx_starts_the_server() -> Result<()> {
     };
     for call in &run.calls {
         ensure!(
-            call["server"]["exe"]
-                .as_str()
-                .is_some_and(|exe| exe.contains("python")),
+            call["server"]["exe"].as_str().is_some_and(|exe| exe.contains("python")),
             "the server is {}",
             call["server"]
         );

@@ -6,11 +6,7 @@ use mcpsonar_tests::harness::{Run, Trace, check_perfect};
 fn exact(name: &str, client: &[&str], server: &[&str]) -> Result<Run> {
     let run = Trace::new(name)?.client(client, server)?;
     let score = check_perfect(&run)?;
-    ensure!(
-        score.bytes_accuracy >= 1.0,
-        "lengths differ: {:?}",
-        score.examples
-    );
+    ensure!(score.bytes_accuracy >= 1.0, "lengths differ: {:?}", score.examples);
     Ok(run)
 }
 
@@ -60,22 +56,12 @@ fn text_before_the_first_message() -> Result<()> {
 
 #[test]
 fn chunks_of_7_bytes() -> Result<()> {
-    exact(
-        "chunks_of_7",
-        &["--script", "basic", "--chunk", "7"],
-        &["--chunk", "7"],
-    )
-    .map(drop)
+    exact("chunks_of_7", &["--script", "basic", "--chunk", "7"], &["--chunk", "7"]).map(drop)
 }
 
 #[test]
 fn chunks_of_1_byte() -> Result<()> {
-    exact(
-        "chunks_of_1",
-        &["--script", "basic", "--chunk", "1"],
-        &["--chunk", "1"],
-    )
-    .map(drop)
+    exact("chunks_of_1", &["--script", "basic", "--chunk", "1"], &["--chunk", "1"]).map(drop)
 }
 
 #[test]
@@ -88,12 +74,7 @@ fn slow_chunks() -> Result<()> {
 #[test]
 fn seven_messages_in_one_read_and_in_one_write() -> Result<()> {
     exact("seven_in_one", &["--script", "burst"], &[])?;
-    exact(
-        "seven_in_one_pair",
-        &["--script", "burst", "--socketpair"],
-        &[],
-    )
-    .map(drop)
+    exact("seven_in_one_pair", &["--script", "burst", "--socketpair"], &[]).map(drop)
 }
 
 /// Sizes around every bound, up to 10 MB: with the budget of 256 KiB a system call, and in one write or many.

@@ -32,9 +32,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
             .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
             .args(packages),
     )
-    .with_context(|| {
-        format!("cannot install {names}: if the package lists are old, `apt-get update` may help")
-    })
+    .with_context(|| format!("cannot install {names}: if the package lists are old, `apt-get update` may help"))
 }
 
 /// Whether the package lists of this machine name `package` with a version to install.

@@ -36,8 +36,7 @@ pub(crate) fn ebpf() -> Result<()> {
         "building the eBPF programs ({compiler}, bpf-linker {})",
         linker.version
     ));
-    sh::run(cargo(&compiler, &linker, "build").arg("--quiet"))
-        .context("the eBPF programs do not build")?;
+    sh::run(cargo(&compiler, &linker, "build").arg("--quiet")).context("the eBPF programs do not build")?;
     publish()
 }
 
@@ -61,22 +60,12 @@ pub(crate) fn agent(release: bool) -> Result<()> {
 /// Lints the eBPF programs with whatever their compiler has: clippy, else its own warnings.
 pub(crate) fn lint_ebpf() -> Result<()> {
     let (compiler, linker) = setup::for_build()?;
-    let verb = if compiler.has_clippy() {
-        "clippy"
-    } else {
-        "check"
-    };
+    let verb = if compiler.has_clippy() { "clippy" } else { "check" };
     if verb == "check" {
         eprintln!("    note: {compiler} has no clippy, so only its own warnings are seen");
     }
     let mut cargo = cargo(&compiler, &linker, verb);
-    cargo.args([
-        "--quiet",
-        "-Z",
-        "warnings",
-        "--config",
-        "build.warnings=\"deny\"",
-    ]);
+    cargo.args(["--quiet", "-Z", "warnings", "--config", "build.warnings=\"deny\""]);
     sh::run(&mut cargo).context("the eBPF programs have warnings")
 }
 
@@ -138,23 +127,14 @@ fn build_dir() -> PathBuf {
 fn publish() -> Result<()> {
     let from = build_dir().join(TARGET).join("release/agent-ebpf");
     let to = repo::bpf_object();
-    let new = std::fs::read(&from).with_context(|| {
-        format!(
-            "cargo built the eBPF programs but left no {}",
-            from.display()
-        )
-    })?;
+    let new = std::fs::read(&from)
+        .with_context(|| format!("cargo built the eBPF programs but left no {}", from.display()))?;
     if std::fs::read(&to).is_ok_and(|old| old == new) {
-        sh::say(format!(
-            "{} is up to date ({} KiB)",
-            to.display(),
-            new.len() / 1024
-        ));
+        sh::say(format!("{} is up to date ({} KiB)", to.display(), new.len() / 1024));
         return Ok(());
     }
     if let Some(folder) = to.parent() {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     std::fs::write(&to, &new).with_context(|| format!("cannot write {}", to.display()))?;
     sh::say(format!("wrote {} ({} KiB)", to.display(), new.len() / 1024));

@@ -71,13 +71,8 @@ pub(crate) fn linker() -> Option<Linker> {
     Some(Linker {
         version: version.split_whitespace().last()?.to_owned(),
         llvm: libraries.split_once("libLLVM").and_then(|(_, rest)| {
-            let rest = rest
-                .trim_start_matches(['-', '.'])
-                .trim_start_matches("so.");
-            rest.split(|c: char| !c.is_ascii_digit())
-                .next()?
-                .parse()
-                .ok()
+            let rest = rest.trim_start_matches(['-', '.']).trim_start_matches("so.");
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         }),
         path,
     })
@@ -105,9 +100,7 @@ impl Compiler {
 
     pub(crate) fn has_clippy(&self) -> bool {
         match self {
-            Self::Nightly(_) => {
-                nightly_folder().is_some_and(|folder| folder.join("bin/cargo-clippy").exists())
-            }
+            Self::Nightly(_) => nightly_folder().is_some_and(|folder| folder.join("bin/cargo-clippy").exists()),
             Self::Debian(_) => Path::new("/usr/bin/cargo-clippy").exists(),
         }
     }
@@ -151,16 +144,12 @@ pub(crate) fn nightly_folder() -> Option<PathBuf> {
 }
 
 fn has_source(sysroot: &Path) -> bool {
-    sysroot
-        .join("lib/rustlib/src/rust/library/core/Cargo.toml")
-        .exists()
+    sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists()
 }
 
 fn facts(rustc: &mut Command) -> Option<Facts> {
     let text = sh::ask(rustc.arg("-vV"))?;
-    let llvm = text
-        .lines()
-        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    let llvm = text.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
     Some(Facts {
         version: text.lines().next()?.to_owned(),
         llvm: llvm.split('.').next()?.parse().ok()?,
@@ -169,9 +158,7 @@ fn facts(rustc: &mut Command) -> Option<Facts> {
 
 fn nightly(program: &str) -> Command {
     let mut command = clean("rustup");
-    command
-        .env("RUSTUP_AUTO_INSTALL", "0")
-        .args(["run", NIGHTLY, program]);
+    command.env("RUSTUP_AUTO_INSTALL", "0").args(["run", NIGHTLY, program]);
     command
 }
 

@@ -78,9 +78,7 @@ fn trace(options: &[String], command: &[String]) -> Result<()> {
             command.join(" ")
         );
     };
-    sh::say(
-        "every line below is one MCP call, printed as it ends; nothing in the client or the server was changed",
-    );
+    sh::say("every line below is one MCP call, printed as it ends; nothing in the client or the server was changed");
     sh::run(trace.arg("trace").args(options).arg("--").args(command)).with_context(|| {
         format!(
             "the demonstration failed; `{} doctor` says what this machine allows",
@@ -99,11 +97,7 @@ impl Pair {
                 build::fixtures()?;
                 let fixture = text(&repo::release("mcp-fixture"));
                 let words = ["client", "--script", "basic", "--", &fixture, "server"];
-                Ok([&*fixture]
-                    .into_iter()
-                    .chain(words)
-                    .map(str::to_owned)
-                    .collect())
+                Ok([&*fixture].into_iter().chain(words).map(str::to_owned).collect())
             }
         }
     }
@@ -119,10 +113,7 @@ fn node() -> Result<Vec<String>> {
         .next()
         .and_then(|n| n.parse::<u32>().ok());
     if major.is_none_or(|major| major < NODE_MAJOR) {
-        bail!(
-            "node is {}, and the SDK takes {NODE_MAJOR} or newer",
-            version.trim()
-        );
+        bail!("node is {}, and the SDK takes {NODE_MAJOR} or newer", version.trim());
     }
     let folder = repo::target().join("demo/node");
     let wanted = format!("{NODE_SDK}\n{NODE_SERVER}\n");
@@ -133,17 +124,13 @@ fn node() -> Result<Vec<String>> {
             folder.display()
         ));
         let mut install = sh::cmd(&npm);
-        install.current_dir(&folder).args([
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-        ]);
+        install
+            .current_dir(&folder)
+            .args(["install", "--no-audit", "--no-fund", "--loglevel=error"]);
         sh::run_within(install.args([NODE_SDK, NODE_SERVER]), INSTALL_LIMIT)
     })?;
     let client = folder.join("demo-client.mjs");
-    fs::write(&client, NODE_CLIENT)
-        .with_context(|| format!("cannot write {}", client.display()))?;
+    fs::write(&client, NODE_CLIENT).with_context(|| format!("cannot write {}", client.display()))?;
     let server = folder.join("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
     let node = text(&node);
     Ok(vec![
@@ -161,23 +148,14 @@ fn python() -> Result<Vec<String>> {
     let inside = folder.join("venv/bin/python");
     once(&folder, PYTHON_SDK, || {
         sh::say(format!("installing {PYTHON_SDK} into {}", folder.display()));
-        sh::run(
-            sh::cmd(&python)
-                .args(["-m", "venv"])
-                .arg(folder.join("venv")),
-        )
-        .context("python3 has no venv: on Debian it is the package python3-venv")?;
+        sh::run(sh::cmd(&python).args(["-m", "venv"]).arg(folder.join("venv")))
+            .context("python3 has no venv: on Debian it is the package python3-venv")?;
         let mut pip = sh::cmd(&inside);
-        sh::run_within(
-            pip.args(["-m", "pip", "install", "--quiet", PYTHON_SDK]),
-            INSTALL_LIMIT,
-        )
+        sh::run_within(pip.args(["-m", "pip", "install", "--quiet", PYTHON_SDK]), INSTALL_LIMIT)
     })?;
     let (client, server) = (folder.join("demo-client.py"), folder.join("demo-server.py"));
-    fs::write(&client, PYTHON_CLIENT)
-        .with_context(|| format!("cannot write {}", client.display()))?;
-    fs::write(&server, PYTHON_SERVER)
-        .with_context(|| format!("cannot write {}", server.display()))?;
+    fs::write(&client, PYTHON_CLIENT).with_context(|| format!("cannot write {}", client.display()))?;
+    fs::write(&server, PYTHON_SERVER).with_context(|| format!("cannot write {}", server.display()))?;
     let python = text(&inside);
     Ok(vec![python.clone(), text(&client), python, text(&server)])
 }

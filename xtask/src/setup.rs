@@ -50,7 +50,9 @@ pub(crate) fn for_build() -> Result<(Compiler, compiler::Linker)> {
     for compiler in compiler::compilers() {
         match install_linker(&compiler) {
             Ok(()) => {
-                return pair().context("bpf-linker was installed and is still not found: is cargo's bin folder what `cargo install` uses?");
+                return pair().context(
+                    "bpf-linker was installed and is still not found: is cargo's bin folder what `cargo install` uses?",
+                );
             }
             Err(error) => {
                 eprintln!("    no linker for {compiler}: {error:#}");
@@ -58,9 +60,7 @@ pub(crate) fn for_build() -> Result<(Compiler, compiler::Linker)> {
             }
         }
     }
-    Err(last.unwrap_or_else(|| {
-        anyhow::anyhow!("no compiler for the eBPF programs was found after installing one")
-    }))
+    Err(last.unwrap_or_else(|| anyhow::anyhow!("no compiler for the eBPF programs was found after installing one")))
 }
 
 /// What the checks of `cargo xtask test` need.
@@ -68,25 +68,14 @@ pub(crate) fn for_test() -> Result<()> {
     for (component, program) in [("rustfmt", "cargo-fmt"), ("clippy", "cargo-clippy")] {
         if sh::which(program).is_none() {
             sh::say(format!("adding rustup's component {component}"));
-            sh::run_within(
-                sh::cmd("rustup").args(["component", "add", component]),
-                RUSTUP_LIMIT,
-            )
-            .with_context(|| format!("install {program} by hand, then run this again"))?;
+            sh::run_within(sh::cmd("rustup").args(["component", "add", component]), RUSTUP_LIMIT)
+                .with_context(|| format!("install {program} by hand, then run this again"))?;
         }
     }
     if sh::which("cargo-deny").is_none() {
-        sh::say(format!(
-            "installing cargo-deny {CARGO_DENY}: takes some minutes, once"
-        ));
+        sh::say(format!("installing cargo-deny {CARGO_DENY}: takes some minutes, once"));
         let package = format!("cargo-deny@{CARGO_DENY}");
-        sh::run(compiler::clean("cargo").args([
-            "install",
-            "--locked",
-            "--quiet",
-            "--no-default-features",
-            &package,
-        ]))?;
+        sh::run(compiler::clean("cargo").args(["install", "--locked", "--quiet", "--no-default-features", &package]))?;
     }
     Ok(())
 }
@@ -123,13 +112,7 @@ fn install_compiler() -> Result<()> {
     if compiler::nightly_folder().is_some() {
         sh::say("adding the standard library's source to rustup's nightly");
         let mut rustup = sh::cmd("rustup");
-        rustup.args([
-            "component",
-            "add",
-            "rust-src",
-            "--toolchain",
-            compiler::NIGHTLY,
-        ]);
+        rustup.args(["component", "add", "rust-src", "--toolchain", compiler::NIGHTLY]);
         match sh::run_within(&mut rustup, RUSTUP_LIMIT) {
             Ok(()) => return Ok(()),
             Err(error) => eprintln!("    {error:#}; trying Debian's compiler instead"),
@@ -145,10 +128,7 @@ fn install_compiler() -> Result<()> {
 fn install_linker(compiler: &Compiler) -> Result<()> {
     let llvm = compiler.facts().llvm;
     let prefix = format!("/usr/lib/llvm-{llvm}");
-    if !std::path::Path::new(&prefix)
-        .join("include/llvm-c")
-        .is_dir()
-    {
+    if !std::path::Path::new(&prefix).join("include/llvm-c").is_dir() {
         apt::install(&[&format!("llvm-{llvm}-dev"), &format!("libpolly-{llvm}-dev")])?;
     }
     if !std::path::Path::new(&prefix).is_dir() {
@@ -161,13 +141,7 @@ fn install_linker(compiler: &Compiler) -> Result<()> {
     cargo
         .env(format!("LLVM_SYS_{llvm}1_PREFIX"), &prefix)
         .env("RUSTFLAGS", format!("-L native={prefix}/lib"))
-        .args([
-            "install",
-            "--locked",
-            "--quiet",
-            "--force",
-            "--no-default-features",
-        ])
+        .args(["install", "--locked", "--quiet", "--force", "--no-default-features"])
         .args([
             "--features",
             &format!("llvm-{llvm}"),

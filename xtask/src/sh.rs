@@ -50,12 +50,7 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| cannot_start(command))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "`{}` failed ({}):\n{}",
-            show(command),
-            output.status,
-            stderr.trim_end()
-        );
+        bail!("`{}` failed ({}):\n{}", show(command), output.status, stderr.trim_end());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -75,12 +70,8 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
     let line = show(command);
     eprintln!("    $ {line}");
     let mut child = command.spawn().with_context(|| cannot_start(command))?;
-    let status = wait(&mut child, limit)?.with_context(|| {
-        format!(
-            "`{line}` took more than {} s and was ended",
-            limit.as_secs()
-        )
-    })?;
+    let status = wait(&mut child, limit)?
+        .with_context(|| format!("`{line}` took more than {} s and was ended", limit.as_secs()))?;
     check(&line, status)
 }
 
@@ -149,7 +140,9 @@ pub(crate) fn is_root() -> bool {
 
 /// The command as one would type it.
 pub(crate) fn show(command: &Command) -> String {
-    std::iter::once(command.get_program())
+    let program = command.get_program();
+    let ours = std::env::var_os("CARGO").is_some_and(|cargo| cargo == program);
+    std::iter::once(if ours { OsStr::new("cargo") } else { program })
         .chain(command.get_args())
         .map(|word| {
             let word = word.to_string_lossy();

@@ -68,8 +68,7 @@ fn steps(args: &Args, run: &mut Run) {
     }
     // The agent embeds the eBPF object, so nothing of it compiles without.
     if !run.step("build eBPF", || build::ebpf().map(nothing_counted)) {
-        return run
-            .leave_out("lints, tests and virtual machines: there is no eBPF object to embed");
+        return run.leave_out("lints, tests and virtual machines: there is no eBPF object to embed");
     }
     if checks {
         run.step("lint eBPF", || build::lint_ebpf().map(nothing_counted));
@@ -103,9 +102,7 @@ fn steps(args: &Args, run: &mut Run) {
         tests(&mut cargo, args, &[])
     });
     if !run.step("build release", || {
-        build::agent(true)
-            .and_then(|()| build::fixtures())
-            .map(nothing_counted)
+        build::agent(true).and_then(|()| build::fixtures()).map(nothing_counted)
     }) {
         return run.leave_out("end-to-end tests and virtual machines: there is no release build");
     }
@@ -119,10 +116,7 @@ fn steps(args: &Args, run: &mut Run) {
     } else if checks {
         for kernel in vm::DEFAULT_KERNELS {
             run.step(&format!("kernel {kernel}"), || {
-                vm::test(kernel, false).map(|()| Counts {
-                    passed: 1,
-                    failed: 0,
-                })
+                vm::test(kernel, false).map(|()| Counts { passed: 1, failed: 0 })
             });
         }
     }
@@ -209,10 +203,7 @@ fn tests(cargo: &mut Command, args: &Args, more: &[&str]) -> Result<Counts> {
 /// The sum of the lines "test result: ok. 5 passed; 0 failed; ...".
 fn count(output: &str) -> Counts {
     let mut sum = Counts::default();
-    for line in output
-        .lines()
-        .filter(|line| line.starts_with("test result:"))
-    {
+    for line in output.lines().filter(|line| line.starts_with("test result:")) {
         let of = |what: &str| {
             let (before, _) = line.split_once(what)?;
             before.split_whitespace().last()?.parse::<usize>().ok()
@@ -229,26 +220,15 @@ impl Run {
         sh::say(format!("step: {name}"));
         let start = Instant::now();
         let (counts, error) = match work() {
-            Ok(counts) if counts.failed > 0 => {
-                (counts, Some(format!("{} tests failed", counts.failed)))
-            }
+            Ok(counts) if counts.failed > 0 => (counts, Some(format!("{} tests failed", counts.failed))),
             Ok(counts) => (counts, None),
-            Err(error) => (
-                Counts {
-                    passed: 0,
-                    failed: 1,
-                },
-                Some(format!("{error:#}")),
-            ),
+            Err(error) => (Counts { passed: 0, failed: 1 }, Some(format!("{error:#}"))),
         };
         let took = start.elapsed();
         let passed = error.is_none();
         match &error {
             None => sh::say(format!("passed: {name} ({:.1} s)", took.as_secs_f64())),
-            Some(error) => sh::say(format!(
-                "FAILED: {name} ({:.1} s): {error}",
-                took.as_secs_f64()
-            )),
+            Some(error) => sh::say(format!("FAILED: {name} ({:.1} s): {error}", took.as_secs_f64())),
         }
         self.done.push(Done {
             name: name.to_owned(),
@@ -309,22 +289,13 @@ mod tests {
         let output = "running 3 tests\n\
                       test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
                       test result: FAILED. 10 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out\n";
-        assert_eq!(
-            count(output),
-            Counts {
-                passed: 13,
-                failed: 2
-            }
-        );
+        assert_eq!(count(output), Counts { passed: 13, failed: 2 });
     }
 
     #[test]
     fn a_step_that_breaks_counts_as_one_failure() {
         let mut run = Run::default();
-        assert!(run.step("good", || Ok(Counts {
-            passed: 2,
-            failed: 0
-        })));
+        assert!(run.step("good", || Ok(Counts { passed: 2, failed: 0 })));
         assert!(!run.step("bad", || anyhow::bail!("no")));
         assert!(run.close().is_err());
     }

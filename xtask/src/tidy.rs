@@ -84,9 +84,7 @@ fn faults() -> Result<Vec<String>> {
     for name in &files {
         let top = name.split('/').next().unwrap_or(name);
         if !top.starts_with('.') && !TOP.contains(&top) {
-            let fault = format!(
-                "{top} is not among the things that the top level holds: move it into one of them"
-            );
+            let fault = format!("{top} is not among the things that the top level holds: move it into one of them");
             if !faults.contains(&fault) {
                 faults.push(fault);
             }
@@ -103,13 +101,8 @@ fn faults() -> Result<Vec<String>> {
 /// All files that are tracked or would be, by their path from the top.
 fn files() -> Result<Vec<String>> {
     let mut git = sh::cmd("git");
-    git.current_dir(repo::root()).args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
+    git.current_dir(repo::root())
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let names = sh::read(&mut git).context("tidy looks at what git tracks")?;
     Ok(names.split_terminator('\0').map(str::to_owned).collect())
 }
@@ -117,13 +110,9 @@ fn files() -> Result<Vec<String>> {
 fn check_text(name: &str, text: &str, faults: &mut Vec<String>) {
     if Path::new(name).extension().is_some_and(|e| e == "rs") {
         match text.lines().count() {
-            n if n > TOO_LONG => faults.push(format!(
-                "{name} has {n} lines, more than {TOO_LONG}: split it"
-            )),
+            n if n > TOO_LONG => faults.push(format!("{name} has {n} lines, more than {TOO_LONG}: split it")),
             n if n > LONG => {
-                eprintln!(
-                    "    note: {name} has {n} lines, more than {LONG}: think of splitting it"
-                );
+                eprintln!("    note: {name} has {n} lines, more than {LONG}: think of splitting it");
             }
             _ => {}
         }
@@ -181,10 +170,7 @@ fn check_proto(faults: &mut Vec<String>) -> Result<()> {
     cargo.args(["--prefix", "none", "--format", "{p}"]);
     let tree = sh::read(&mut cargo).context("tidy asks cargo for the dependencies of mcp-proto")?;
     for impure in IMPURE {
-        if tree
-            .lines()
-            .any(|line| line.split(' ').next() == Some(impure))
-        {
+        if tree.lines().any(|line| line.split(' ').next() == Some(impure)) {
             faults.push(format!(
                 "mcp-proto depends on {impure}: it knows no runtime, operating system or eBPF \
                  (`cargo tree -p mcp-proto -e normal -i {impure}` says by which way)"

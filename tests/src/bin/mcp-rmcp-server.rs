@@ -52,8 +52,7 @@ impl Server {
         for step in 1..=steps.max(1) {
             tokio::time::sleep(Duration::from_millis(ms) / steps.max(1)).await;
             if let Some(token) = context.meta.get_progress_token() {
-                let progress =
-                    ProgressNotificationParam::new(token, step.into()).with_total(steps.into());
+                let progress = ProgressNotificationParam::new(token, step.into()).with_total(steps.into());
                 // A client that is gone needs no progress.
                 drop(context.peer.notify_progress(progress).await);
             }
@@ -70,15 +69,9 @@ impl ServerHandler for Server {
 }
 
 fn main() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_time()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
     runtime.block_on(async {
-        Server
-            .serve(rmcp::transport::stdio())
-            .await?
-            .waiting()
-            .await?;
+        Server.serve(rmcp::transport::stdio()).await?.waiting().await?;
         Ok(())
     })
 }

@@ -119,11 +119,9 @@ impl Trace {
         need_agent()?;
         let folder = build_folder().join("e2e").join(name);
         if folder.exists() {
-            std::fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot empty {}", folder.display()))?;
+            std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
         }
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let options = match std::env::var("MCPSONAR_TIER") {
             Ok(tier) => vec!["--tier".to_owned(), tier],
             Err(_) => Vec::new(),
@@ -154,9 +152,7 @@ impl Trace {
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(agent());
-        command
-            .args(["trace", "--json", "-o"])
-            .arg(self.file("calls.jsonl"));
+        command.args(["trace", "--json", "-o"]).arg(self.file("calls.jsonl"));
         command
             .arg("--stats")
             .arg(self.file("stats.json"))
@@ -228,8 +224,7 @@ impl Trace {
         Ok(Run {
             status,
             stdout: String::from_utf8_lossy(stdout).into_owned(),
-            calls: lines("calls.jsonl")
-                .with_context(|| format!("the agent ended with {status}:\n{stderr}"))?,
+            calls: lines("calls.jsonl").with_context(|| format!("the agent ended with {status}:\n{stderr}"))?,
             stderr,
             truth: truth.collect::<Result<_>>()?,
             stats: std::fs::read(self.file("stats.json"))
@@ -276,11 +271,7 @@ impl Attached<'_> {
         let stderr = std::fs::read(self.trace.file("stderr")).unwrap_or_default();
         let run = self.trace.collect(status, &[], &stderr)?;
         let told = matches!(status.code(), Some(0 | 130));
-        ensure!(
-            told,
-            "an interrupted agent ended with {status}:\n{}",
-            run.stderr
-        );
+        ensure!(told, "an interrupted agent ended with {status}:\n{}", run.stderr);
         Ok(run)
     }
 }

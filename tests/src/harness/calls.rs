@@ -77,23 +77,15 @@ const OUTCOMES: &[&str] = &[
 ];
 
 fn keys(of: &Value, wanted: &[&str]) -> Result<()> {
-    let object = of
-        .as_object()
-        .with_context(|| format!("not an object: {of}"))?;
-    let missing: Vec<_> = wanted
-        .iter()
-        .filter(|key| !object.contains_key(**key))
-        .collect();
+    let object = of.as_object().with_context(|| format!("not an object: {of}"))?;
+    let missing: Vec<_> = wanted.iter().filter(|key| !object.contains_key(**key)).collect();
     ensure!(missing.is_empty(), "{missing:?} missing in {of}");
     Ok(())
 }
 
 fn hex(of: &Value, digits: usize) -> bool {
-    of.as_str().is_some_and(|s| {
-        s.len() == digits
-            && s.bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    })
+    of.as_str()
+        .is_some_and(|s| s.len() == digits && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
 }
 
 /// The form of one line.
@@ -114,13 +106,9 @@ fn check_line(call: &Value) -> Result<()> {
         );
     }
     let outcome = call["outcome"].as_str().unwrap_or_default();
+    ensure!(OUTCOMES.contains(&outcome), "outcome {outcome:?} is none of the known");
     ensure!(
-        OUTCOMES.contains(&outcome),
-        "outcome {outcome:?} is none of the known"
-    );
-    ensure!(
-        ["client_to_server", "server_to_client"]
-            .contains(&call["direction"].as_str().unwrap_or_default()),
+        ["client_to_server", "server_to_client"].contains(&call["direction"].as_str().unwrap_or_default()),
         "direction"
     );
     ensure!(
@@ -133,14 +121,8 @@ fn check_line(call: &Value) -> Result<()> {
 /// The parts sum to the latency, and all are known when both ends were seen and an answer came.
 fn check_parts(call: &Value, outcome: &str) -> Result<()> {
     let parts = &call["parts_us"];
-    let known: Vec<f64> = PARTS
-        .iter()
-        .filter_map(|part| parts[part].as_f64())
-        .collect();
-    ensure!(
-        known.iter().all(|part| *part >= 0.0),
-        "a negative part: {parts}"
-    );
+    let known: Vec<f64> = PARTS.iter().filter_map(|part| parts[part].as_f64()).collect();
+    ensure!(known.iter().all(|part| *part >= 0.0), "a negative part: {parts}");
     let both = call["seen_by"].as_array().is_some_and(|by| by.len() == 2);
     let answered = ["ok", "tool_error", "rpc_error"].contains(&outcome);
     let whole = call["loss"].as_array().is_some_and(Vec::is_empty);
@@ -177,10 +159,7 @@ pub fn check_lines(calls: &[Value]) -> Result<()> {
 
 /// Checks that the agent saw every call of the truth once with the right outcome, and no others of its processes.
 pub fn check_perfect(run: &Run) -> Result<Score> {
-    ensure!(
-        !run.truth.is_empty(),
-        "nothing happened: the truth is empty"
-    );
+    ensure!(!run.truth.is_empty(), "nothing happened: the truth is empty");
     check_lines(&run.calls)?;
     let score = score(&run.truth, &run.calls);
     let told = serde_json::to_string_pretty(&score)?;

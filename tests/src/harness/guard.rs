@@ -15,9 +15,7 @@ impl Guard {
     /// Starts the command.
     pub fn spawn(command: &mut Command) -> Result<Self> {
         Ok(Self(
-            command
-                .spawn()
-                .with_context(|| format!("cannot start {command:?}"))?,
+            command.spawn().with_context(|| format!("cannot start {command:?}"))?,
         ))
     }
 }
@@ -51,11 +49,7 @@ pub fn wait_within(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
             return Ok(status);
         }
         if Instant::now() > end {
-            bail!(
-                "process {} has not ended within {} s",
-                child.id(),
-                limit.as_secs()
-            );
+            bail!("process {} has not ended within {} s", child.id(), limit.as_secs());
         }
         std::thread::sleep(Duration::from_millis(5));
     }

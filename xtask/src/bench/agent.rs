@@ -73,10 +73,9 @@ pub(crate) struct Stats(Value);
 
 impl Stats {
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("`mcpsonar trace --stats` left no {}", path.display()))?;
-        let value = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not JSON: {text}", path.display()))?;
+        let text =
+            fs::read_to_string(path).with_context(|| format!("`mcpsonar trace --stats` left no {}", path.display()))?;
+        let value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON: {text}", path.display()))?;
         Ok(Self(value))
     }
 
@@ -99,9 +98,7 @@ impl Stats {
 /// How many attachments of eBPF programs all processes hold now.
 pub(crate) fn hooks_on_host() -> usize {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
-        .map(|process| hooks_of(&process.path().join("fd")))
-        .sum()
+    processes.map(|process| hooks_of(&process.path().join("fd"))).sum()
 }
 
 /// How many of a process's files are attachments of eBPF programs.
@@ -110,9 +107,7 @@ fn hooks_of(files: &Path) -> usize {
     files
         .filter_map(|file| fs::read_link(file.path()).ok())
         .map(|to| to.to_string_lossy().into_owned())
-        .filter(|to| {
-            to.contains("bpf_link") || to.contains("bpf-link") || to.contains("raw-tracepoint")
-        })
+        .filter(|to| to.contains("bpf_link") || to.contains("bpf-link") || to.contains("raw-tracepoint"))
         .count()
 }
 
@@ -143,21 +138,13 @@ impl Background {
         Self::start(&mut command, Some(stats), watched)
     }
 
-    fn start(
-        command: &mut Command,
-        stats: Option<PathBuf>,
-        watched: Option<Child>,
-    ) -> Result<Self> {
+    fn start(command: &mut Command, stats: Option<PathBuf>, watched: Option<Child>) -> Result<Self> {
         let child = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start target/release/mcpsonar: run `cargo xtask build --release`")?;
-        let mut background = Self {
-            child,
-            watched,
-            stats,
-        };
+        let mut background = Self { child, watched, stats };
         background
             .wait_attached()
             .with_context(|| format!("`{}`", crate::sh::show(command)))?;
@@ -188,16 +175,13 @@ impl Background {
     }
 
     fn proc(&self, file: &str) -> PathBuf {
-        Path::new("/proc")
-            .join(self.child.id().to_string())
-            .join(file)
+        Path::new("/proc").join(self.child.id().to_string()).join(file)
     }
 
     /// What it has used so far.
     pub(crate) fn usage(&self) -> Result<Usage> {
         // The clock ticks of /proc/PID/stat are too coarse for an idle agent; these are nanoseconds.
-        let threads =
-            fs::read_dir(self.proc("task")).context("the agent ended while it was measured")?;
+        let threads = fs::read_dir(self.proc("task")).context("the agent ended while it was measured")?;
         let cpu_ns: f64 = threads
             .flatten()
             .filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok())
@@ -228,8 +212,7 @@ impl Background {
         if self.child.try_wait()?.is_none() {
             let id = self.child.id().to_string();
             sh::read(sh::cmd("sh").args(["-c", "kill -INT \"$0\"", &id]))?;
-            sh::wait(&mut self.child, END)?
-                .context("did not end within 10 s of an interrupt and was killed")?;
+            sh::wait(&mut self.child, END)?.context("did not end within 10 s of an interrupt and was killed")?;
         }
         if let Some(mut watched) = self.watched.take() {
             watched.kill()?;

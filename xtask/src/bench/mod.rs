@@ -63,9 +63,7 @@ impl Plan {
     }
 
     fn rounds(&self) -> usize {
-        self.rounds
-            .unwrap_or(if self.quick { 5 } else { 21 })
-            .max(1)
+        self.rounds.unwrap_or(if self.quick { 5 } else { 21 }).max(1)
     }
 }
 
@@ -82,12 +80,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         tier: args.tier,
     };
     let mut report = Report::default();
-    for table in [
-        Table::Throughput,
-        Table::Syscalls,
-        Table::Capacity,
-        Table::Proto,
-    ] {
+    for table in [Table::Throughput, Table::Syscalls, Table::Capacity, Table::Proto] {
         if !args.only.is_empty() && !args.only.contains(&table) {
             continue;
         }
@@ -139,11 +132,7 @@ fn fixture_json(arguments: &[String]) -> Result<Value> {
 fn last_json(text: &str) -> Result<Value> {
     text.lines()
         .rev()
-        .find_map(|line| {
-            serde_json::from_str(line.trim())
-                .ok()
-                .filter(Value::is_object)
-        })
+        .find_map(|line| serde_json::from_str(line.trim()).ok().filter(Value::is_object))
         .with_context(|| format!("expected a line of JSON, and this came: {text}"))
 }
 
@@ -170,10 +159,6 @@ mod tests {
         assert_eq!(first_number("93 ns\n"), Some(93.0));
         assert_eq!(first_number("none"), None);
         let value = last_json("words\n{\"calls_per_s\": 5}\n");
-        assert!(
-            value
-                .and_then(|v| field(&v, "calls_per_s"))
-                .is_ok_and(|n| n == 5.0)
-        );
+        assert!(value.and_then(|v| field(&v, "calls_per_s")).is_ok_and(|n| n == 5.0));
     }
 }

@@ -48,22 +48,12 @@ impl Rounds {
 
     /// How two conditions relate, from the quotients within each round.
     pub(crate) fn ratio(&self, condition: usize, to: usize) -> Series {
-        Series::new(
-            self.values
-                .iter()
-                .map(|round| round[condition] / round[to])
-                .collect(),
-        )
+        Series::new(self.values.iter().map(|round| round[condition] / round[to]).collect())
     }
 
     /// What one condition adds to another, from the differences within each round.
     pub(crate) fn difference(&self, condition: usize, to: usize) -> Series {
-        Series::new(
-            self.values
-                .iter()
-                .map(|round| round[condition] - round[to])
-                .collect(),
-        )
+        Series::new(self.values.iter().map(|round| round[condition] - round[to]).collect())
     }
 
     /// What one condition adds to a base, as a multiple of what another adds to it.
@@ -84,26 +74,15 @@ pub(crate) fn alternate(
         let mut row = vec![f64::NAN; conditions];
         for turn in 0..conditions {
             // Forwards and backwards: each condition follows each other one.
-            let turn = if round % 2 == 0 {
-                turn
-            } else {
-                conditions - turn
-            };
+            let turn = if round % 2 == 0 { turn } else { conditions - turn };
             let condition = (round + turn) % conditions;
             row[condition] = measure(condition)?;
-            ensure!(
-                row[condition] > 0.0,
-                "a measurement came to {}",
-                row[condition]
-            );
+            ensure!(row[condition] > 0.0, "a measurement came to {}", row[condition]);
         }
         eprintln!(
             "    round {} of {rounds}: {}",
             round + 1,
-            row.iter()
-                .map(|v| format!("{v:.1}"))
-                .collect::<Vec<_>>()
-                .join("  ")
+            row.iter().map(|v| format!("{v:.1}")).collect::<Vec<_>>().join("  ")
         );
         values.push(row);
     }

@@ -21,11 +21,7 @@ const TREE: usize = 3;
 pub(crate) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
     for (verb, name, count) in [
         ("getppid", "getppid", plan.pick(1_000_000, 4_000_000)),
-        (
-            "pipe",
-            "512 B pipe write + read",
-            plan.pick(300_000, 1_000_000),
-        ),
+        ("pipe", "512 B pipe write + read", plan.pick(300_000, 1_000_000)),
     ] {
         let rounds = pair::alternate(plan.rounds(), CONDITIONS.len(), |condition| {
             let background = match condition {
@@ -76,6 +72,5 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
 fn measure(verb: &str, count: u64) -> Result<f64> {
     let mut fixture = sh::cmd(repo::release("mcp-fixture"));
     let text = sh::read(fixture.args(["syscalls", verb, "-n", &count.to_string()]))?;
-    super::first_number(&text)
-        .with_context(|| format!("`mcp-fixture syscalls {verb}` printed no figure: {text}"))
+    super::first_number(&text).with_context(|| format!("`mcp-fixture syscalls {verb}` printed no figure: {text}"))
 }

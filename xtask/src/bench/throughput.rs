@@ -38,12 +38,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
         "",
         Bar::None,
     );
-    report.add(
-        "calls/s of it, traced",
-        &rounds.series(TRACED),
-        "",
-        Bar::None,
-    );
+    report.add("calls/s of it, traced", &rounds.series(TRACED), "", Bar::None);
     let (to_empty, to_nothing) = if plan.tier == 1 {
         (Bar::None, Bar::AtLeast(0.97))
     } else {
@@ -104,9 +99,7 @@ pub(crate) fn proto(plan: &Plan, report: &mut Report) -> Result<()> {
 }
 
 fn arguments(calls: u64) -> Vec<String> {
-    let server = repo::release("mcp-rmcp-server")
-        .to_string_lossy()
-        .into_owned();
+    let server = repo::release("mcp-rmcp-server").to_string_lossy().into_owned();
     let calls = calls.to_string();
     ["load", "-n", &calls, "-c", "1", "--", &server]
         .map(str::to_owned)
@@ -121,10 +114,7 @@ fn load(calls: u64) -> Result<f64> {
 fn traced(tier: u8, calls: u64) -> Result<f64> {
     let stats = agent::stats_file()?;
     let mut trace = agent::trace(tier, &stats);
-    trace
-        .arg("--")
-        .arg(repo::release("mcp-fixture"))
-        .args(arguments(calls));
+    trace.arg("--").arg(repo::release("mcp-fixture")).args(arguments(calls));
     let speed: Value = super::last_json(&crate::sh::read(&mut trace)?)?;
     let dropped = Stats::read(&stats)?.dropped()?;
     if dropped > 0 {

@@ -42,8 +42,7 @@ impl Archive {
 
     /// A file or folder of this machine, with the shared libraries of the programs in it.
     pub(crate) fn copy(&mut self, from: &Path, to: &Path) -> Result<()> {
-        let facts = fs::metadata(from)
-            .with_context(|| format!("cannot give {} to the guest", from.display()))?;
+        let facts = fs::metadata(from).with_context(|| format!("cannot give {} to the guest", from.display()))?;
         if facts.is_dir() {
             self.dir(to);
             for entry in fs::read_dir(from)? {

@@ -22,10 +22,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// All supported kernels, oldest first.
 pub(crate) fn all() -> Vec<String> {
-    KERNELS
-        .iter()
-        .map(|(version, _)| (*version).to_owned())
-        .collect()
+    KERNELS.iter().map(|(version, _)| (*version).to_owned()).collect()
 }
 
 /// The kernel to boot for `wanted`: a file, or a version like `6.1`, fetched if it is not here yet.
@@ -43,12 +40,7 @@ pub(crate) fn get(wanted: &str) -> Result<PathBuf> {
             boot().display()
         )
     })?;
-    newest(wanted).with_context(|| {
-        format!(
-            "kernel {wanted} was fetched and is not in {}",
-            boot().display()
-        )
-    })
+    newest(wanted).with_context(|| format!("kernel {wanted} was fetched and is not in {}", boot().display()))
 }
 
 fn folder() -> PathBuf {
@@ -87,8 +79,7 @@ fn numbers(name: &str) -> Vec<u64> {
 
 fn fetch(version: &str) -> Result<()> {
     let known = KERNELS.iter().find(|(known, _)| *known == version);
-    let (_, suites) =
-        known.with_context(|| format!("kernel {version} is none of {}", all().join(", ")))?;
+    let (_, suites) = known.with_context(|| format!("kernel {version} is none of {}", all().join(", ")))?;
     ensure!(
         std::env::consts::ARCH == "x86_64",
         "virtual machines are set up for x86_64 only, and this machine is {}",
@@ -118,18 +109,13 @@ impl Apt {
     fn new(version: &str, suites: &[&str]) -> Result<Self> {
         let home = folder().join("apt").join(version);
         for part in ["none", "lists/partial", "cache/archives/partial", "debs"] {
-            fs::create_dir_all(home.join(part))
-                .with_context(|| format!("cannot make {}", home.display()))?;
+            fs::create_dir_all(home.join(part)).with_context(|| format!("cannot make {}", home.display()))?;
         }
         let (main, security) = mirrors::of_this_machine()?;
         let lines: String = suites
             .iter()
             .map(|suite| {
-                let mirror = if suite.ends_with("-security") {
-                    &security
-                } else {
-                    &main
-                };
+                let mirror = if suite.ends_with("-security") { &security } else { &main };
                 format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n")
             })
             .collect();
@@ -169,10 +155,7 @@ impl Apt {
             names
                 .lines()
                 .filter(|name| name.ends_with("cloud-amd64"))
-                .filter(|name| {
-                    name.strip_prefix(kind)
-                        .is_some_and(|rest| is_version(rest, version))
-                })
+                .filter(|name| name.strip_prefix(kind).is_some_and(|rest| is_version(rest, version)))
                 .max_by_key(|name| numbers(name))
                 .map(str::to_owned)
         };
@@ -213,8 +196,7 @@ impl Apt {
         );
         fs::copy(&image, &partial)?;
         fs::rename(&partial, &whole)?;
-        fs::remove_dir_all(&self.home)
-            .with_context(|| format!("cannot clear {}", self.home.display()))?;
+        fs::remove_dir_all(&self.home).with_context(|| format!("cannot clear {}", self.home.display()))?;
         sh::say(format!("got {}", whole.display()));
         Ok(())
     }

@@ -18,14 +18,7 @@ const SCRIPT: &str = include_str!("../../assets/guest-tiers.sh");
 /// Emulated, a kernel boots in seconds and the conversation takes some more.
 const LIMIT: Duration = Duration::from_secs(300);
 /// The facts of a call in which the tiers must agree.
-const SAME: [&str; 6] = [
-    "direction",
-    "method",
-    "tool",
-    "request_id",
-    "outcome",
-    "error_code",
-];
+const SAME: [&str; 6] = ["direction", "method", "tool", "request_id", "outcome", "error_code"];
 
 /// Tests the release build on several kernels, in virtual machines
 #[derive(Debug, clap::Args)]
@@ -65,11 +58,7 @@ pub(crate) fn test_main(args: &TestArgs) -> Result<()> {
             failed.push(kernel.as_str());
         }
     }
-    println!(
-        "{} passed, {} failed",
-        wanted.len() - failed.len(),
-        failed.len()
-    );
+    println!("{} passed, {} failed", wanted.len() - failed.len(), failed.len());
     ensure!(
         failed.is_empty(),
         "failed on kernel {}; what the guests printed is above",
@@ -156,8 +145,7 @@ fn section<'a>(output: &'a str, name: &str) -> Result<&'a str> {
 fn calls(trace: &str) -> Result<Vec<String>> {
     let mut calls = Vec::new();
     for line in trace.lines().filter(|line| !line.is_empty()) {
-        let call: Value =
-            serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+        let call: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
         // A trace may carry lines of other kinds than calls.
         if call.get("call").is_some() {
             calls.push(
@@ -205,8 +193,9 @@ mod tests {
     #[test]
     fn a_call_that_one_tier_missed_is_named() {
         let error = judge(&guest("")).map_err(|e| e.to_string());
-        assert!(error.is_err_and(|text| {
-            text.contains("only tier 1:\n  direction=\"client_to_server\" method=\"ping\"")
-        }));
+        assert!(
+            error
+                .is_err_and(|text| { text.contains("only tier 1:\n  direction=\"client_to_server\" method=\"ping\"") })
+        );
     }
 }

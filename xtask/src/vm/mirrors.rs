@@ -17,12 +17,7 @@ pub(crate) fn of_this_machine() -> Result<(String, String)> {
         let Ok(text) = fs::read_to_string(&path) else {
             continue;
         };
-        match path
-            .extension()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .as_ref()
-        {
+        match path.extension().unwrap_or_default().to_string_lossy().as_ref() {
             "sources" => sources.extend(stanzas(&text)),
             "list" => sources.extend(lines(&text)),
             _ => {}
@@ -41,8 +36,7 @@ fn stanzas(text: &str) -> Vec<(String, String)> {
         let field = |name: &str| {
             stanza.lines().find_map(|line| {
                 let (key, value) = line.split_once(':')?;
-                key.eq_ignore_ascii_case(name)
-                    .then(|| value.trim().to_owned())
+                key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
             })
         };
         if field("enabled").is_some_and(|v| v.eq_ignore_ascii_case("no")) {
@@ -78,14 +72,11 @@ fn lines(text: &str) -> Vec<(String, String)> {
 }
 
 fn choose(sources: &[(String, String)]) -> Result<(String, String)> {
-    const RELEASES: [&str; 7] = [
-        "bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing",
-    ];
+    const RELEASES: [&str; 7] = ["bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing"];
     let of = |security: bool| {
         sources.iter().find_map(|(address, suite)| {
             let release = suite.trim_end_matches("-security");
-            (RELEASES.contains(&release) && suite.ends_with("-security") == security)
-                .then(|| address.clone())
+            (RELEASES.contains(&release) && suite.ends_with("-security") == security).then(|| address.clone())
         })
     };
     let Some(main) = of(false) else {
@@ -103,16 +94,10 @@ mod tests {
     fn mirrors_are_found_in_both_formats() {
         let deb822 = "Types: deb\nURIs: mirror://a/debian\nSuites: bookworm bookworm-updates\n\n\
                       Types: deb\nURIs: mirror://a/security\nSuites: bookworm-security\n";
-        let expected = (
-            "mirror://a/debian".to_owned(),
-            "mirror://a/security".to_owned(),
-        );
+        let expected = ("mirror://a/debian".to_owned(), "mirror://a/security".to_owned());
         assert_eq!(choose(&stanzas(deb822)).ok(), Some(expected));
         let list = "# comment\ndeb [signed-by=/k] mirror://b/debian trixie main\n";
-        let expected = (
-            "mirror://b/debian".to_owned(),
-            "mirror://b/debian-security".to_owned(),
-        );
+        let expected = ("mirror://b/debian".to_owned(), "mirror://b/debian-security".to_owned());
         assert_eq!(choose(&lines(list)).ok(), Some(expected));
     }
 }

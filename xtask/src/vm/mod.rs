@@ -98,17 +98,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             show: true,
         };
         match guest.run()? {
+            Outcome { status: Some(0), .. } => {}
             Outcome {
-                status: Some(0), ..
-            } => {}
-            Outcome {
-                status: Some(status),
-                ..
+                status: Some(status), ..
             } => bail!("the command ended with status {status} on kernel {kernel}"),
             Outcome {
-                status: None,
-                console,
-                ..
+                status: None, console, ..
             } => bail!(
                 "the guest with kernel {kernel} reported no status within {} s; the end of its console:\n{console}",
                 args.timeout
@@ -126,16 +121,10 @@ impl Guest {
         let at = |name: &str| folder.path.join(name);
         fs::write(at("initrd"), self.initramfs()?).context("cannot write the guest's initramfs")?;
         let how = if self.kvm { "KVM" } else { "emulated" };
-        let name = kernel
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = kernel.file_name().unwrap_or_default().to_string_lossy().into_owned();
         sh::say(format!("booting {name} ({how}, {} MiB)", self.memory));
         self.boot(&kernel, &at)?;
-        let read = |name: &str| {
-            String::from_utf8_lossy(&fs::read(at(name)).unwrap_or_default()).into_owned()
-        };
+        let read = |name: &str| String::from_utf8_lossy(&fs::read(at(name)).unwrap_or_default()).into_owned();
         Ok(Outcome {
             status: read("status").trim().parse().ok(),
             output: read("output"),
@@ -146,13 +135,11 @@ impl Guest {
     fn initramfs(&self) -> Result<Vec<u8>> {
         let mut archive = cpio::Archive::default();
         for folder in [
-            "proc", "sys", "dev", "tmp", "run", "etc", "root", "sbin", "usr/bin", "usr/sbin",
-            "lib64",
+            "proc", "sys", "dev", "tmp", "run", "etc", "root", "sbin", "usr/bin", "usr/sbin", "lib64",
         ] {
             archive.dir(&Path::new("/").join(folder));
         }
-        let busybox =
-            sh::which("busybox").context("busybox is missing: run `cargo xtask setup --test`")?;
+        let busybox = sh::which("busybox").context("busybox is missing: run `cargo xtask setup --test`")?;
         archive.copy(&busybox, Path::new("/bin/busybox"))?;
         archive.link(Path::new("/bin/sh"), "busybox");
         archive.file(Path::new("/init"), 0o755, INIT.as_bytes());
@@ -164,30 +151,33 @@ impl Guest {
     }
 
     fn boot(&self, kernel: &Path, at: &dyn Fn(&str) -> PathBuf) -> Result<()> {
-        let (accelerator, processor) = if self.kvm {
-            ("kvm", "host")
-        } else {
-            ("tcg", "max")
-        };
+        let (accelerator, processor) = if self.kvm { ("kvm", "host") } else { ("tcg", "max") };
         // The guest ends with this program, however that ends.
         let mut qemu = sh::cmd("setpriv");
-        qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", accelerator, "-cpu", processor])
-            .args(["-machine", "q35", "-smp", "2", "-m", &self.memory.to_string()])
-            .args(["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"])
-            .arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(at("initrd"))
-            .args(["-append", "console=ttyS0 quiet loglevel=4 panic=-1 8250.nr_uarts=4 rdinit=/init mitigations=off psi=1"]);
+        qemu.args([
+            "--pdeathsig",
+            "KILL",
+            "qemu-system-x86_64",
+            "-accel",
+            accelerator,
+            "-cpu",
+            processor,
+        ])
+        .args(["-machine", "q35", "-smp", "2", "-m", &self.memory.to_string()])
+        .args(["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"])
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(at("initrd"))
+        .args([
+            "-append",
+            "console=ttyS0 quiet loglevel=4 panic=-1 8250.nr_uarts=4 rdinit=/init mitigations=off psi=1",
+        ]);
         for line in ["console", "output", "status"] {
-            qemu.arg("-serial")
-                .arg(format!("file:{}", at(line).display()));
+            qemu.arg("-serial").arg(format!("file:{}", at(line).display()));
         }
         let words = fs::File::create(at("qemu")).context("cannot write qemu's own words")?;
-        let mut child = qemu
-            .stderr(words)
-            .spawn()
-            .context("cannot start qemu-system-x86_64")?;
+        let mut child = qemu.stderr(words).spawn().context("cannot start qemu-system-x86_64")?;
         let end = Instant::now() + self.limit;
         let mut shown = 0;
         loop {
@@ -246,11 +236,7 @@ impl Folder {
             }
         }
         let path = all.join(std::process::id().to_string());
-        let path = if keep {
-            path.with_extension("kept")
-        } else {
-            path
-        };
+        let path = if keep { path.with_extension("kept") } else { path };
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self { path, keep })
     }
