@@ -86,6 +86,8 @@ pub(crate) struct Connection {
     pub(crate) tasks: VecDeque<(Box<str>, Nanos)>,
     /// Not everything was seen: an unknown id is no fault of the peers.
     pub(crate) incomplete: bool,
+    /// The stream that holds responses whose requests have not come.
+    pub(crate) early: Option<StreamId>,
     /// The reader's count of a stream cannot be brought together with the writer's.
     pub(crate) unaligned_requests: bool,
     pub(crate) unaligned_responses: bool,
@@ -111,6 +113,7 @@ impl Connection {
             unfinished: VecDeque::new(),
             tasks: VecDeque::new(),
             incomplete: false,
+            early: None,
             unaligned_requests: false,
             unaligned_responses: false,
             ending: Ending::default(),

@@ -8,6 +8,7 @@
 mod alignment;
 mod call;
 mod connection;
+mod early;
 mod event;
 mod hash;
 mod joining;

@@ -10,6 +10,7 @@ impl Tracker {
     /// A process has ended. Its last transfers are to be given before.
     pub fn process_exited(&mut self, process: ProcessId, at: Nanos) {
         self.latest = self.latest.max(at);
+        self.programs.remove(&process);
         let mut touched = Vec::new();
         let used = self.used.remove(&process).unwrap_or_default();
         for id in used.iter().copied() {
@@ -97,6 +98,7 @@ impl Tracker {
             self.gap(id, gap, at);
         }
         self.last_line(id, at);
+        self.retry_early(id, false);
     }
 
     /// Emits the answered calls of a stream whose reader will read no more.

@@ -37,9 +37,15 @@ pub struct Limits {
     /// After this, missing pieces of a syscall are taken to be lost, not late.
     pub piece_patience: Nanos,
 
+    /// Responses of a stream that wait for requests that have not come.
+    pub early_responses: usize,
+    /// How long they wait, in nanoseconds.
+    pub early_wait: Nanos,
     /// Messages held for a stream that is not yet recognised.
     pub held_messages: usize,
-    /// Lines that are not JSON-RPC before an unknown stream is ignored.
+    /// Lines of text before an unknown stream is ignored: a server may greet at length.
+    pub text_lines: u32,
+    /// Lines of JSON that is not JSON-RPC before an unknown stream is ignored.
     pub strange_lines: u32,
     /// Bytes that are not JSON-RPC before an unknown stream is ignored.
     pub strange_bytes: u64,
@@ -91,9 +97,12 @@ impl Default for Limits {
             timeline_waits: 4096,
             parked_bytes: 512 * 1024,
             piece_patience: MS,
+            early_responses: 256,
+            early_wait: 1_000 * MS,
             held_messages: 64,
+            text_lines: 64,
             strange_lines: 8,
-            strange_bytes: 16 * 1024,
+            strange_bytes: 8 * 1024,
             unknown_messages: 32,
             unjudged_bytes: 512 * 1024,
             expected_factor: 64,

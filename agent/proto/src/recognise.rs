@@ -58,6 +58,7 @@ pub(crate) struct Suspect {
     pub(crate) again: bool,
     /// A response was seen.
     pub(crate) answers: bool,
+    text_lines: u32,
     strange_lines: u32,
     strange_bytes: u64,
     unknown: u32,
@@ -98,7 +99,12 @@ impl Suspect {
     pub(crate) fn strange(&mut self, bytes: u64, junk: Option<Junk>) {
         // A header of LSP is a line like any other here: what it frames decides.
         if junk != Some(Junk::ContentLength) {
-            self.strange_lines += 1;
+            let lines = if junk == Some(Junk::Text) {
+                &mut self.text_lines
+            } else {
+                &mut self.strange_lines
+            };
+            *lines += 1;
             self.strange_bytes += bytes;
         }
     }
@@ -127,7 +133,8 @@ impl Suspect {
             1
         };
         let wide = u64::from(factor);
-        self.strange_lines >= limits.strange_lines.saturating_mul(factor)
+        self.text_lines >= limits.text_lines.saturating_mul(factor)
+            || self.strange_lines >= limits.strange_lines.saturating_mul(factor)
             || self.strange_bytes.saturating_add(open_junk) >= limits.strange_bytes.saturating_mul(wide)
             || self.grants >= limits.grants.saturating_mul(factor)
             || self.unknown >= limits.unknown_messages.saturating_mul(factor)

@@ -40,6 +40,8 @@ pub(crate) struct Track {
     pub(crate) framing_reported: bool,
     /// Faults reported.
     pub(crate) reported: u32,
+    /// Responses whose requests have not come.
+    pub(crate) early: VecDeque<Held>,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Track {
             ended: false,
             framing_reported: false,
             reported: 0,
+            early: VecDeque::new(),
         }
     }
 
@@ -182,8 +185,11 @@ impl Track {
                 }
                 output.stats.messages_truncated += u64::from(truncated);
                 let seen = self.seen(start, end, truncated, now);
-                let part = connection.message(direction, self.framer.envelope(), seen, &mut self.reported, output);
-                self.await_instants(part, seen, now, output);
+                let envelope = self.framer.envelope();
+                if !connection.puts_off(self.id, &mut self.early, direction, envelope, seen, &output.limits) {
+                    let part = connection.message(direction, envelope, seen, &mut self.reported, output);
+                    self.await_instants(part, seen, now, output);
+                }
             }
             Item::Junk { start, bytes, kind } => match kind {
                 Junk::Text => {
@@ -345,6 +351,9 @@ impl Track {
         if let State::Unjudged(suspect) = &self.state
             && let Some(held) = suspect.held.front()
         {
+            keep = keep.min(held.seen.start);
+        }
+        if let Some(held) = self.early.front() {
             keep = keep.min(held.seen.start);
         }
         self.written.prune(keep, self.bytes.alignment.writer_shift());

@@ -21,6 +21,8 @@ pub struct Tracker {
     pub(crate) connections: HashMap<ConnectionId, Box<Connection>, Seeded>,
     /// Streams by the processes that use them.
     pub(crate) used: HashMap<ProcessId, Vec<StreamId>, Seeded>,
+    /// The program that a forked process goes on with, as the first process that ran it.
+    pub(crate) programs: HashMap<ProcessId, ProcessId, Seeded>,
     /// Connections that lack a direction.
     pub(crate) half: Vec<ConnectionId>,
     /// Streams that hold messages until they belong to a connection.
@@ -49,6 +51,7 @@ impl Tracker {
             streams: HashMap::default(),
             connections: HashMap::default(),
             used: HashMap::default(),
+            programs: HashMap::default(),
             half: Vec::new(),
             holding: Vec::new(),
             ages: VecDeque::new(),
@@ -56,6 +59,22 @@ impl Tracker {
             output: Output::new(limits),
             next_connection: 0,
             latest: 0,
+        }
+    }
+
+    /// A process was created by `parent` and has not executed a program of its own: what it reads
+    /// and writes belongs to its parent's conversations.
+    pub fn forked(&mut self, parent: ProcessId, child: ProcessId) {
+        let program = self.programs.get(&parent).copied().unwrap_or(parent);
+        if self.programs.len() < self.output.limits.streams {
+            self.programs.insert(child, program);
+        }
+    }
+
+    /// Transfers went missing, nobody knows whose: every call in flight says so from now on.
+    pub fn records_lost(&mut self) {
+        for connection in self.connections.values_mut() {
+            connection.lost_bytes();
         }
     }
 
@@ -121,6 +140,9 @@ impl Tracker {
             if let Some(deadline) = stream.arm(connection, &self.output.limits) {
                 self.timers.push(Reverse((deadline, Timer::Instants(t.stream))));
             }
+            if let Some(early) = connection.early {
+                self.retry_early(early, true);
+            }
             return;
         }
         if !self.streams.contains_key(&t.stream) {
@@ -138,7 +160,8 @@ impl Tracker {
             Side::Writer => &mut stream.writers,
             Side::Reader => &mut stream.readers,
         };
-        let new_user = users.note(t.process, output.limits.users_per_side);
+        let program = self.programs.get(&t.process).copied().unwrap_or(t.process);
+        let new_user = users.note(t.process, program, output.limits.users_per_side);
         if new_user {
             stream.one_sided = false;
         }
@@ -337,8 +360,13 @@ impl Tracker {
             return;
         };
         for Held { envelope, seen } in held {
-            let part = connection.message(direction, &envelope, seen, &mut stream.reported, &mut self.output);
-            stream.await_instants(part, seen, self.latest, &self.output);
+            let limits = &self.output.limits;
+            if !connection.puts_off(id, &mut stream.early, direction, &envelope, seen, limits) {
+                stream.message(&Held { envelope, seen }, connection, self.latest, &mut self.output);
+            }
+        }
+        if let Some(early) = connection.early {
+            self.retry_early(early, true);
         }
     }
 }

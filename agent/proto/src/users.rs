@@ -7,11 +7,14 @@ use crate::{Carrier, PairId, ProcessId};
 pub(crate) struct Users {
     seen: Vec<ProcessId>,
     live: Vec<ProcessId>,
+    /// The first processes of the programs that they run: a child that was forked without executing
+    /// another program goes on with its parent's conversations.
+    programs: Vec<ProcessId>,
 }
 
 impl Users {
     /// Notes a use; true when the process is new to this side.
-    pub(crate) fn note(&mut self, process: ProcessId, bound: usize) -> bool {
+    pub(crate) fn note(&mut self, process: ProcessId, program: ProcessId, bound: usize) -> bool {
         if self.seen.last() == Some(&process) {
             return false;
         }
@@ -28,6 +31,12 @@ impl Users {
         }
         if known.is_none() {
             self.live.push(process);
+            if !self.programs.contains(&program) {
+                self.programs.push(program);
+            }
+            if self.programs.len() > bound {
+                self.programs.remove(0);
+            }
         }
         self.seen.push(process);
         known.is_none()
@@ -56,7 +65,7 @@ impl Users {
     fn meet(&self, other: &Self) -> Meeting {
         if self.seen.is_empty() || other.seen.is_empty() {
             Meeting::Unknown
-        } else if self.seen.iter().any(|process| other.seen.contains(process)) {
+        } else if self.programs.iter().any(|program| other.programs.contains(program)) {
             Meeting::Same
         } else {
             Meeting::Different

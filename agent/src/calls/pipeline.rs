@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use agent_abi::{DataRecord, Record, VerdictCode, VerdictEntry, flags};
 use mcp_proto::{
-    Call, Carrier, ConnectionId, Content, Event, Limits, Nanos, PairId, ProcessId, Side, Stats, StreamId, Tracker,
-    Transfer, Verdict,
+    Call, Carrier, ConnectionId, Content, Event, Limits, Loss, Nanos, PairId, ProcessId, Side, Stats, StreamId,
+    Tracker, Transfer, Verdict,
 };
 
 use super::record::{CallRecord, CallSource, FaultRecord};
@@ -69,6 +69,8 @@ pub struct Pipeline<S> {
     processes: Processes<S>,
     streams: BTreeMap<u64, Stream>,
     keys: BTreeMap<ConnectionId, Arc<ConnectionKey>>,
+    /// Parents of processes that have not executed a program or moved a byte yet.
+    forks: HashMap<u32, u32>,
     started: HashMap<u32, Started>,
     started_order: VecDeque<u32>,
     origin: Origin,
@@ -86,6 +88,7 @@ impl<S: FactsSource> Pipeline<S> {
             processes: Processes::new(source),
             streams: BTreeMap::new(),
             keys: BTreeMap::new(),
+            forks: HashMap::new(),
             started: HashMap::new(),
             started_order: VecDeque::new(),
             origin,
@@ -106,6 +109,20 @@ impl<S: FactsSource> Pipeline<S> {
             Err(_) => self.undecodable += 1,
         }
         self.collect();
+    }
+
+    /// Records went missing since the last time: what may have been concluded from what is left
+    /// says so.
+    pub fn records_lost(&mut self) {
+        self.tracker.records_lost();
+        for output in &mut self.outputs {
+            if let Output::Call(call) = output
+                && call.response_bytes == 0
+                && !call.loss.contains(&Loss::Gap)
+            {
+                call.loss.push(Loss::Gap);
+            }
+        }
     }
 
     /// Lets time pass.
@@ -209,12 +226,23 @@ impl<S: FactsSource> Pipeline<S> {
     fn process(&mut self, pid: u32) -> ProcessId {
         match self.started.remove(&pid) {
             Some(Started { comm, args }) => self.processes.execed(pid, &comm, None, &args),
-            None => self.processes.seen(pid),
+            None => {
+                let process = self.processes.seen(pid);
+                if let Some(parent) = self.forks.remove(&pid) {
+                    let parent = self.processes.seen(parent);
+                    self.tracker.forked(parent, process);
+                }
+                process
+            }
         }
     }
 
     fn forked(&mut self, child: u32, parent: u32, at: Nanos) {
         self.processes.forked(child, at);
+        if self.forks.len() >= MAX_STARTED {
+            self.forks.clear();
+        }
+        self.forks.insert(child, parent);
         if let Selection::Processes(members) = &mut self.selection
             && members.contains(&parent)
         {
@@ -223,6 +251,7 @@ impl<S: FactsSource> Pipeline<S> {
     }
 
     fn executed(&mut self, pid: u32, comm: &[u8], args: &[u8]) {
+        self.forks.remove(&pid);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let args = args.strip_suffix(b"\0").unwrap_or(args);
         let started = Started {
@@ -241,6 +270,7 @@ impl<S: FactsSource> Pipeline<S> {
 
     fn exited(&mut self, pid: u32, at: Nanos) {
         self.started.remove(&pid);
+        self.forks.remove(&pid);
         if let Some(process) = self.processes.exited(pid, at) {
             self.tracker.process_exited(process, at);
         }

@@ -73,6 +73,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         })?;
     let mut flow = Flow {
         pipeline: Pipeline::new(ProcFs, origin, aim.selection),
+        dropped: 0,
         failure: None,
     };
     if let Some(child) = &mut child {
@@ -190,6 +191,8 @@ fn finish(flow: Flow, sensor: &Sensor, command: Option<ExitStatus>) -> Result<Re
 /// What flows, and whether somebody still takes it.
 struct Flow {
     pipeline: Pipeline<ProcFs>,
+    /// Records that found no room in the ring, as of the last look.
+    dropped: u64,
     failure: Option<ObserverError>,
 }
 
@@ -210,6 +213,11 @@ impl Flow {
                 note(&mut self.failure, observer.record(record));
             });
             total += taken;
+            let dropped = sensor.dropped();
+            if dropped > self.dropped {
+                self.dropped = dropped;
+                self.pipeline.records_lost();
+            }
             self.judge(sensor);
             self.deliver(observer);
             if taken < BATCH || self.failure.is_some() {

@@ -117,14 +117,21 @@ impl Sensor {
     /// What the programs have counted, over all CPUs, by name.
     #[must_use]
     pub fn counters(&self) -> BTreeMap<&'static str, u64> {
-        let total = |counter: Counter| {
-            self.counters
-                .get(&(counter as u32), 0)
-                .map_or(0, |values| values.iter().sum::<u64>())
-        };
         Counter::ALL
             .iter()
-            .map(|&counter| (counter.name(), total(counter)))
+            .map(|&counter| (counter.name(), self.total(counter)))
             .collect()
+    }
+
+    /// Records that found no room in the ring.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.total(Counter::RingFull)
+    }
+
+    fn total(&self, counter: Counter) -> u64 {
+        self.counters
+            .get(&(counter as u32), 0)
+            .map_or(0, |values| values.iter().sum())
     }
 }

@@ -291,13 +291,14 @@ fn pollution_is_reported_once_a_line() {
 
 #[test]
 fn what_is_not_mcp_is_ignored() {
+    let text = "a line of a log\n".repeat(64);
     let streams: [(u64, &[u8]); 4] = [
         (
             10,
             b"Content-Length: 60\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{}}",
         ),
         (11, b"\x16\x03\x01\x00\xa5\x01"),
-        (12, b"a\nb\nc\nd\ne\nf\ng\nh\ni\n"),
+        (12, text.as_bytes()),
         (
             13,
             b"{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n",
@@ -317,7 +318,7 @@ fn what_is_not_mcp_is_ignored() {
 #[test]
 fn a_long_banner_before_the_first_response() {
     let mut host = Host::new();
-    for line in 0..20 {
+    for line in 0..100 {
         host.answer(&format!("banner {line}"));
     }
     assert_eq!(host.verdicts[&STDOUT], Verdict::Ignore);
@@ -325,6 +326,24 @@ fn a_long_banner_before_the_first_response() {
     assert_eq!(host.verdicts[&STDOUT], Verdict::LookAgain);
     host.answer(&result(1, "x"));
     assert_eq!(host.calls.len(), 1);
+}
+
+#[test]
+fn a_response_may_come_before_its_request() {
+    let mut host = Host::new();
+    host.ask(&call(1, "first"));
+    host.answer(&result(1, "x"));
+    // The client's write returns after the server has answered.
+    host.answer(&result(2, "y"));
+    assert_eq!(host.calls.len(), 1);
+    host.ask(&call(2, "second"));
+    assert_eq!(host.calls.len(), 2);
+    assert!(host.faults.is_empty());
+    assert_eq!(host.calls[1].outcome, Outcome::Ok);
+    assert!(host.calls[1].response.is_some_and(|half| half.first_written.is_some()));
+    host.answer(&result(3, "nobody asked"));
+    host.finish();
+    assert_eq!(host.faults.len(), 1);
 }
 
 #[test]
