@@ -340,6 +340,9 @@ impl Connection {
         };
         name(&mut call.client, &self.client);
         name(&mut call.server, &self.server);
+        if let Some(loss) = unexplained(&call) {
+            note(&mut call.loss, loss);
+        }
         let created = call.request.first_written.or(call.request.first_read);
         if let Some(task) = &mut call.task {
             if call.result_type == Some(ResultType::Task)
@@ -354,6 +357,33 @@ impl Connection {
             task.age = known.map(|(_, created)| ended.saturating_sub(*created));
         }
         output.call(call);
+    }
+}
+
+/// What an answered call lacks although that side of its streams was seen, when no loss explains
+/// it yet.
+fn unexplained(call: &Call) -> Option<Loss> {
+    let response = call.response.filter(|_| call.loss.is_empty())?;
+    let seen_in_part =
+        |instants: [Option<Nanos>; 4]| instants.iter().any(Option::is_some) && instants.iter().any(Option::is_none);
+    let Half {
+        first_written,
+        last_written,
+        first_read,
+        last_read,
+        ..
+    } = call.request;
+    let written = seen_in_part([
+        first_written,
+        last_written,
+        response.first_written,
+        response.last_written,
+    ]);
+    let read = seen_in_part([first_read, last_read, response.first_read, response.last_read]);
+    match (written || read, first_read.is_some() && !written) {
+        (false, _) => None,
+        (true, true) => Some(Loss::ResponseUnread),
+        (true, false) => Some(Loss::Gap),
     }
 }
 

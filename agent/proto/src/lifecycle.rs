@@ -10,15 +10,21 @@ impl Tracker {
     /// A process has ended. Its last transfers are to be given before.
     pub fn process_exited(&mut self, process: ProcessId, at: Nanos) {
         self.latest = self.latest.max(at);
-        self.programs.remove(&process);
+        // What a forked child used, the process that it came from goes on with.
+        let heir = self.programs.remove(&process);
+        let heir = heir.filter(|heir| self.used.contains_key(heir));
         let mut touched = Vec::new();
         let used = self.used.remove(&process).unwrap_or_default();
+        if let Some(streams) = heir.and_then(|heir| self.used.get_mut(&heir)) {
+            let new: Vec<_> = used.iter().copied().filter(|id| !streams.contains(id)).collect();
+            streams.extend(new);
+        }
         for id in used.iter().copied() {
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };
-            let writer_gone = stream.writers.exited(process);
-            let reader_gone = stream.readers.exited(process);
+            let writer_gone = stream.writers.exited(process, heir);
+            let reader_gone = stream.readers.exited(process, heir);
             if let Some((connection, direction)) = stream.connection()
                 && let Some(connection) = self.connections.get_mut(&connection)
             {

@@ -291,11 +291,12 @@ impl Connection {
         if seen.truncated {
             note(&mut call.loss, Loss::ResponseTruncated);
         }
-        let responder = match direction {
-            Direction::ClientToServer => &mut call.server,
-            Direction::ServerToClient => &mut call.client,
+        // Who reads the requests is the responder, even if a child of it writes the responses.
+        let (responder, reader) = match direction {
+            Direction::ClientToServer => (&mut call.server, self.server.process),
+            Direction::ServerToClient => (&mut call.client, self.client.process),
         };
-        responder.process = seen.process.or(responder.process);
+        responder.process = reader.or(seen.process).or(responder.process);
         if kind == Kind::Error {
             call.outcome = Outcome::RpcError;
             call.error_code = envelope.text(Field::ErrorCode).and_then(|code| code.parse().ok());

@@ -56,9 +56,16 @@ impl Users {
     }
 
     /// Notes an exit; true when it leaves this side without a user.
-    pub(crate) fn exited(&mut self, process: ProcessId) -> bool {
+    /// An heir takes its place.
+    pub(crate) fn exited(&mut self, process: ProcessId, heir: Option<ProcessId>) -> bool {
         let before = self.live.len();
         self.live.retain(|live| *live != process);
+        if self.live.len() < before
+            && let Some(heir) = heir
+            && !self.live.contains(&heir)
+        {
+            self.live.push(heir);
+        }
         before > 0 && self.live.is_empty()
     }
 
