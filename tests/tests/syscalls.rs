@@ -90,7 +90,7 @@ fn sizes(name: &str, client: &[&str], server: &[&str]) -> Result<()> {
         score.silently_wrong == 0,
         "calls are wrong and do not say that they were touched by a loss: {score:?}"
     );
-    let dropped = run.stats["ring_dropped"].as_u64().unwrap_or(0);
+    let dropped = run.stats["counters"]["ring_dropped"].as_u64().unwrap_or(0);
     ensure!(
         dropped > 0 || (score.perfect() && score.bytes_accuracy >= 1.0),
         "the ring lost nothing, but: {score:?}"

@@ -12,7 +12,8 @@ use crate::{repo, sh};
 pub(crate) struct Args {}
 
 /// The visible things of the top level.
-const TOP: [&str; 12] = [
+const TOP: [&str; 13] = [
+    "CHANGELOG.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE-APACHE",

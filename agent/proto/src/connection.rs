@@ -91,6 +91,8 @@ pub(crate) struct Connection {
     /// The reader's count of a stream cannot be brought together with the writer's.
     pub(crate) unaligned_requests: bool,
     pub(crate) unaligned_responses: bool,
+    /// Whether the writer's and the reader's side of each direction have been seen.
+    pub(crate) sides_seen: [(bool, bool); 2],
     pub(crate) ending: Ending,
     /// Calls by age, for eviction; some may have ended.
     ages: VecDeque<Slot>,
@@ -116,6 +118,7 @@ impl Connection {
             early: None,
             unaligned_requests: false,
             unaligned_responses: false,
+            sides_seen: [(false, false); 2],
             ending: Ending::default(),
             ages: VecDeque::new(),
         }
@@ -311,6 +314,25 @@ impl Connection {
         }
     }
 
+    /// What an answered call lacks of sides that were seen, when no loss explains it yet.
+    fn unexplained(&self, call: &Call) -> Option<Loss> {
+        let response = call.response.filter(|_| call.loss.is_empty())?;
+        let lacks = |half: &Half, direction: Direction| {
+            let (writer, reader) = self.sides_seen[direction as usize];
+            let unwritten = half.first_written.is_none() || half.last_written.is_none();
+            let unread = half.first_read.is_none() || half.last_read.is_none();
+            (writer && unwritten, reader && unread)
+        };
+        match (
+            lacks(&call.request, call.direction),
+            lacks(&response, call.direction.reversed()),
+        ) {
+            ((false, false), (false, false)) => None,
+            ((false, false), (false, true)) => Some(Loss::ResponseUnread),
+            _ => Some(Loss::Gap),
+        }
+    }
+
     fn emit(&mut self, it: InFlight, outcome: Outcome, ended: Nanos, output: &mut Output) {
         output.in_flight = output.in_flight.saturating_sub(1);
         let InFlight {
@@ -340,7 +362,7 @@ impl Connection {
         };
         name(&mut call.client, &self.client);
         name(&mut call.server, &self.server);
-        if let Some(loss) = unexplained(&call) {
+        if let Some(loss) = self.unexplained(&call) {
             note(&mut call.loss, loss);
         }
         let created = call.request.first_written.or(call.request.first_read);
@@ -357,33 +379,6 @@ impl Connection {
             task.age = known.map(|(_, created)| ended.saturating_sub(*created));
         }
         output.call(call);
-    }
-}
-
-/// What an answered call lacks although that side of its streams was seen, when no loss explains
-/// it yet.
-fn unexplained(call: &Call) -> Option<Loss> {
-    let response = call.response.filter(|_| call.loss.is_empty())?;
-    let seen_in_part =
-        |instants: [Option<Nanos>; 4]| instants.iter().any(Option::is_some) && instants.iter().any(Option::is_none);
-    let Half {
-        first_written,
-        last_written,
-        first_read,
-        last_read,
-        ..
-    } = call.request;
-    let written = seen_in_part([
-        first_written,
-        last_written,
-        response.first_written,
-        response.last_written,
-    ]);
-    let read = seen_in_part([first_read, last_read, response.first_read, response.last_read]);
-    match (written || read, first_read.is_some() && !written) {
-        (false, _) => None,
-        (true, true) => Some(Loss::ResponseUnread),
-        (true, false) => Some(Loss::Gap),
     }
 }
 

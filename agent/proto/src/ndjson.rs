@@ -264,9 +264,15 @@ impl Framer {
 
     fn newline(&mut self, position: u64, bytes: &[u8], at: usize) -> Option<usize> {
         let from = position + at as u64;
-        if self.searched.0 <= from {
+        let end = position + bytes.len() as u64;
+        // What an earlier push has found holds for these bytes only if it lies within them.
+        let known = match self.searched {
+            (until, Some(found)) => until > from && (from..end).contains(&found),
+            (until, None) => until >= end,
+        };
+        if !known {
             let found = memchr::memchr(b'\n', &bytes[at..]).map(|found| from + found as u64);
-            self.searched = (found.map_or(position + bytes.len() as u64, |found| found + 1), found);
+            self.searched = (found.map_or(end, |found| found + 1), found);
         }
         self.searched.1.map(|found| (found - position) as usize)
     }

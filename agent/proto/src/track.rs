@@ -232,6 +232,7 @@ impl Track {
     /// Finds instants, emits what is complete, forgets what nobody waits for.
     pub(crate) fn settle(&mut self, connection: &mut Connection, direction: Direction, output: &mut Output) {
         let unaligned = self.read.is_seen() && self.bytes.alignment.confirmed_reader_shift().is_none();
+        connection.sides_seen[direction as usize] = (self.written.is_seen(), self.read.is_seen());
         match direction {
             Direction::ClientToServer => connection.unaligned_requests = unaligned,
             Direction::ServerToClient => connection.unaligned_responses = unaligned,

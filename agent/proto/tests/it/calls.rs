@@ -180,7 +180,7 @@ fn without_a_reader_calls_are_held_for_a_second_once() {
         host.write(stream, process, format!("{text}\n").as_bytes());
     };
     write(&mut host, STDIN, CLIENT, &call(1, "a"));
-    host.read(STDIN, SERVER, 100);
+    host.read(STDIN, SERVER, call(1, "a").len() as u64 + 1);
     write(&mut host, STDOUT, SERVER, &result(1, "x"));
     assert_eq!(host.calls.len(), 0);
     host.sleep(1_001 * MS);
