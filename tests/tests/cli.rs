@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -149,16 +150,22 @@ fn the_doctor() -> Result<()> {
     Ok(())
 }
 
+/// Records a session of the project's own client and server.
+fn record(trace: &Trace, recording: &Path, script: &str) -> Command {
+    let mut record = Command::new(agent());
+    record
+        .args(["record", "-o"])
+        .arg(recording)
+        .arg("--")
+        .args(trace.client_line(&["--script", script], &[]));
+    record
+}
+
 #[test]
 fn a_recording_holds_the_same_calls() -> Result<()> {
     let trace = Trace::new("recording")?;
     let recording = trace.file("recording");
-    let mut record = Command::new(agent());
-    record
-        .args(["record", "-o"])
-        .arg(&recording)
-        .arg("--")
-        .args(trace.client_line(&["--script", "all"], &[]));
+    let mut record = record(&trace, &recording, "all");
     let output = output_within(&mut record, Duration::from_secs(60))?;
     ensure!(output.status.success(), "{}: {}", output.status, said(&output));
     let mode = std::fs::metadata(&recording)?.permissions().mode();
@@ -188,12 +195,7 @@ fn a_recording_holds_the_same_calls() -> Result<()> {
 fn a_recording_that_is_cut_or_garbled() -> Result<()> {
     let trace = Trace::new("garbled")?;
     let recording = trace.file("recording");
-    let mut record = Command::new(agent());
-    record
-        .args(["record", "-o"])
-        .arg(&recording)
-        .arg("--")
-        .args(trace.client_line(&["--script", "basic"], &[]));
+    let mut record = record(&trace, &recording, "basic");
     ensure!(output_within(&mut record, SHORT)?.status.success(), "record");
     let whole = std::fs::read(&recording)?;
     let mut noise = whole.clone();

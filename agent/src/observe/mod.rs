@@ -166,13 +166,14 @@ impl Aim {
             }
         }
     }
+}
 
-    fn origin(&self) -> Origin {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Origin {
-            clock: ClockOffset::now(),
-            boot_id: boot_id.trim().to_owned(),
-            preexisting: self.preexisting.clone(),
-        }
+/// What the pipeline has to know of this host.
+fn origin(preexisting: HashSet<u64>) -> Origin {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Origin {
+        clock: ClockOffset::now(),
+        boot_id: boot_id.trim().to_owned(),
+        preexisting,
     }
 }

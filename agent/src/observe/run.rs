@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::child::HeldChild;
 use super::usage::Usage;
-use super::{Aim, ObserveError, Observer, ObserverError, Options, Report, Target};
+use super::{Aim, ObserveError, Observer, ObserverError, Options, Report, Target, origin};
 use crate::calls::Pipeline;
 use crate::host::{self, ProcFs, monotonic};
 use crate::sensor::{BUDGET_BYTES, Scope, Sensor, SensorError, Settings};
@@ -54,7 +54,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         }
         _ => None,
     };
-    let origin = aim.origin();
+    let origin = origin(aim.preexisting);
     observer.begin(&origin)?;
     let mut sensor = Sensor::start(&Settings {
         scope: aim.scope,
