@@ -1,6 +1,6 @@
 //! The data syscalls, entered and left: the functions that both tiers of hooks end in.
 
-use agent_abi::{Counter, DataRecord, ENTRY_SLOTS, Entry, Header, Kind, Totals, flags};
+use agent_abi::{Counter, DataRecord, ENTRY_SLOTS, Entry, Header, Kind, Tcp, Totals, flags};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
 use crate::arch;
@@ -181,6 +181,7 @@ impl Transfer {
             at: 0,
             flags: bits | position.flags | if side == Side::Reader { flags::READ } else { 0 },
             totals: Totals::default(),
+            tcp: Tcp::default(),
         }
     }
 }

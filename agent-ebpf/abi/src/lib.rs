@@ -12,11 +12,17 @@ mod record;
 mod tunable;
 
 pub use counter::Counter;
-pub use map::{ENTRY_SLOTS, Entry, MAX_PROCESSES, MAX_STREAMS, Membership, StreamState, VerdictCode, VerdictEntry};
-pub use record::{ARGS_MAX, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord, Totals, flags};
+pub use map::{
+    ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_STREAMS, Membership, StreamState, VerdictCode,
+    VerdictEntry,
+};
+pub use record::{
+    ARGS_MAX, BindRecord, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketEvent,
+    SocketRecord, Tcp, Totals, flags,
+};
 #[cfg(feature = "user")]
 pub use record::{DecodeError, Record};
 pub use tunable::{FIELDS, Field, global};
 
 /// Version of the layouts below.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

@@ -74,12 +74,36 @@ pub enum VerdictCode {
     Watch = 1,
     /// Ship nothing.
     Ignore = 2,
+    /// Ciphertext whose TLS session is not known yet: ship nothing, but bind the session to the
+    /// socket when it writes.
+    Sealed = 3,
+    /// Ship that bytes moved, not what they are: the other end of the connection ships them.
+    Timing = 4,
+}
+
+/// Endpoints of servers with a verdict of their own.
+pub const MAX_ENDPOINTS: u32 = 4096;
+
+/// The server's end of TCP connections (key of `ENDPOINTS`; the value is a [`VerdictCode`] as u32).
+/// A socket is looked up by its local and by its remote end. Owned by user space.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointKey {
+    /// Its address; IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u8; 16],
+    /// Inode number of the network namespace of the process that was seen to use it.
+    pub netns: u32,
+    /// Its port.
+    pub port: u16,
+    /// Zero.
+    pub reserved: u16,
 }
 
 const _: () = {
     assert!(size_of::<Entry>() == 16);
     assert!(size_of::<StreamState>() == 56);
     assert!(size_of::<VerdictEntry>() == 24);
+    assert!(size_of::<EndpointKey>() == 24);
     assert!(ENTRY_SLOTS.is_power_of_two());
 };
 
@@ -92,4 +116,6 @@ mod pod {
     unsafe impl aya::Pod for super::StreamState {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::VerdictEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::EndpointKey {}
 }

@@ -14,6 +14,12 @@ pub enum Kind {
     Exec = 3,
     /// A [`LifeRecord`]: a process has ended; `value` is its wait status.
     Exit = 4,
+    /// A [`SocketRecord`]: what became of a TCP socket.
+    Socket = 5,
+    /// A [`BindRecord`]: which socket a TLS session runs over.
+    Bind = 6,
+    /// A [`LifeRecord`]: a process has mapped executable code from a file; `value` is 0.
+    Mapped = 7,
 }
 
 /// What every record begins with.
@@ -48,6 +54,20 @@ pub struct Totals {
     pub bytes: u64,
 }
 
+/// What the kernel keeps of a TCP connection, at the instant of a record. Zero for other carriers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tcp {
+    /// Smoothed round-trip time, microseconds (`tcp_sock.srtt_us >> 3`).
+    pub srtt_us: u32,
+    /// Segments sent again since the connection began (`tcp_sock.total_retrans`).
+    pub retransmits: u32,
+    /// Bytes written and not yet acknowledged (`write_seq - snd_una`).
+    pub in_flight: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 /// One data syscall on a stream, or one captured piece of it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +78,7 @@ pub struct DataRecord {
     pub stream: u64,
     /// Where the kernel keeps the stream: the key of its verdict. Reused by later streams.
     pub key: u64,
-    /// What the two directions of one socket have in common; 0 for pipes.
+    /// What the two directions of one socket, or of one TLS session, have in common; 0 for pipes.
     pub pair: u64,
     /// Inode number of the pipe, or of the writer's socket; 0 when it is not known.
     pub ino: u64,
@@ -66,7 +86,8 @@ pub struct DataRecord {
     pub entered: u64,
     /// Return of the syscall, CLOCK_MONOTONIC nanoseconds.
     pub exited: u64,
-    /// Bytes that this side had moved on the stream before this syscall.
+    /// Bytes that this side had moved on the stream before this syscall: since observation began,
+    /// for TCP since the connection began.
     pub offset: u64,
     /// Bytes that the syscall moved.
     pub len: u64,
@@ -76,6 +97,8 @@ pub struct DataRecord {
     pub flags: u32,
     /// The process at this instant.
     pub totals: Totals,
+    /// The TCP connection at this instant, where the stream has one.
+    pub tcp: Tcp,
 }
 
 /// Bits of [`DataRecord::flags`].
@@ -94,6 +117,74 @@ pub mod flags {
     pub const OPAQUE: u32 = 32;
     /// The stream had no verdict.
     pub const UNJUDGED: u32 = 64;
+    /// A TCP socket.
+    pub const TCP: u32 = 128;
+    /// Plaintext at a TLS library's boundary; `pair` names the TLS session.
+    pub const TLS: u32 = 256;
+    /// A TLS session that was seen from its handshake on: offset 0 is its first byte.
+    pub const FRESH: u32 = 512;
+}
+
+/// What a [`SocketRecord`] tells.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketEvent {
+    /// An open connection has come into view. Precedes its first data record.
+    Seen = 1,
+    /// This side has connected; `connect_us` says how long that took.
+    Connected = 2,
+    /// The other side will send no more.
+    PeerClosed = 3,
+    /// The connection has ended.
+    Closed = 4,
+}
+
+/// A TCP socket of an observed process, and what became of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketRecord {
+    /// Kind [`Kind::Socket`]. The process and thread mean something for `Seen` only.
+    pub header: Header,
+    /// CLOCK_MONOTONIC nanoseconds.
+    pub at: u64,
+    /// Identity of the socket: the `pair` of its data records.
+    pub socket: u64,
+    /// Inode number of the socket; 0 when it is not known.
+    pub ino: u64,
+    /// Address of this end; IPv4 as `::ffff:a.b.c.d`.
+    pub local: [u8; 16],
+    /// Address of the other end.
+    pub remote: [u8; 16],
+    /// Port of this end.
+    pub local_port: u16,
+    /// Port of the other end.
+    pub remote_port: u16,
+    /// A [`SocketEvent`].
+    pub event: u32,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Microseconds from SYN to established; 0 when that was not seen.
+    pub connect_us: u32,
+    /// Bytes sent since the connection began.
+    pub sent: u64,
+    /// Bytes received since the connection began.
+    pub received: u64,
+    /// The connection at this instant.
+    pub tcp: Tcp,
+}
+
+/// A TLS session's socket has become known.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BindRecord {
+    /// Kind [`Kind::Bind`].
+    pub header: Header,
+    /// CLOCK_MONOTONIC nanoseconds.
+    pub at: u64,
+    /// The TLS session: the `pair` of its data records.
+    pub session: u64,
+    /// The TCP socket: the `pair` of its data records and the `socket` of its socket records.
+    pub socket: u64,
 }
 
 /// A process was created or has ended.
@@ -143,7 +234,8 @@ pub const CHUNK_SIZES: [usize; 5] = [0, 256, 1024, 4096, 16384];
 const _: () = {
     assert!(size_of::<Header>() == 16 && align_of::<Header>() == 4);
     assert!(size_of::<Totals>() == 48 && align_of::<Totals>() == 8);
-    assert!(size_of::<DataRecord>() == 136 && align_of::<DataRecord>() == 8);
+    assert!(size_of::<Tcp>() == 16 && align_of::<Tcp>() == 4);
+    assert!(size_of::<DataRecord>() == 152 && align_of::<DataRecord>() == 8);
     assert!(offset_of!(DataRecord, stream) == 16);
     assert!(offset_of!(DataRecord, ino) == 40);
     assert!(offset_of!(DataRecord, entered) == 48);
@@ -151,6 +243,12 @@ const _: () = {
     assert!(offset_of!(DataRecord, at) == 80);
     assert!(offset_of!(DataRecord, flags) == 84);
     assert!(offset_of!(DataRecord, totals) == 88);
+    assert!(offset_of!(DataRecord, tcp) == 136);
+    assert!(size_of::<SocketRecord>() == 120 && align_of::<SocketRecord>() == 8);
+    assert!(offset_of!(SocketRecord, local) == 40);
+    assert!(offset_of!(SocketRecord, event) == 76);
+    assert!(offset_of!(SocketRecord, sent) == 88);
+    assert!(size_of::<BindRecord>() == 40 && align_of::<BindRecord>() == 8);
     assert!(size_of::<LifeRecord>() == 32 && align_of::<LifeRecord>() == 8);
     assert!(offset_of!(LifeRecord, value) == 24);
     assert!(size_of::<ExecRecord>() == 40 + ARGS_MAX && align_of::<ExecRecord>() == 8);

@@ -43,6 +43,7 @@ impl Session {
             pair: None,
             carrier: Carrier::Pipe,
             fresh: true,
+            absolute: false,
             side: Side::Writer,
             process: writer,
             entered: self.now,

@@ -52,7 +52,16 @@ pub struct Call {
     pub continues: Option<Continuation>,
     /// Notifications that belong to this call (progress, and messages of a subscription).
     pub notifications: u32,
-    /// W3C trace context of `params._meta`.
+    /// The `Mcp-Session-Id`, or the session of the legacy endpoint's URI. Not for output: hash it.
+    pub session: Option<SessionToken>,
+    /// Status of the HTTP response.
+    pub http_status: Option<u16>,
+    /// Position of the request's first byte in its stream, where that is the same number to
+    /// whoever observes the stream, whenever they began.
+    pub position: Option<u64>,
+    /// The call that this one passes on, on the other side of a process that relays calls.
+    pub relays: Option<CallRef>,
+    /// W3C trace context of `params._meta`, or of the HTTP request.
     pub trace_context: Option<TraceContext>,
     /// What was not seen, in the order of discovery, without repeats. Empty: everything was.
     pub loss: Vec<Loss>,
@@ -65,6 +74,41 @@ pub enum Transport {
     Stdio,
     /// Lines of JSON over a named unix socket.
     Socket,
+    /// Streamable HTTP: a POST for each message, the answer as JSON or as events.
+    Http,
+    /// HTTP with SSE, as of 2024-11-05: answers come on a stream of their own.
+    Sse,
+    /// WebSocket.
+    WebSocket,
+}
+
+/// What names a session on the wire. A credential: it shows itself to nobody by accident.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SessionToken(pub(crate) Box<str>);
+
+impl SessionToken {
+    /// The bytes, to be hashed.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::fmt::Debug for SessionToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionToken(..)")
+    }
+}
+
+/// Names a call among all of a tracker's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallRef {
+    /// Its conversation.
+    pub connection: ConnectionId,
+    /// Who asked whom.
+    pub direction: Direction,
+    /// Its position there.
+    pub sequence: u64,
 }
 
 /// Who asked whom.
@@ -132,6 +176,8 @@ pub enum Outcome {
     ToolError,
     /// A JSON-RPC error.
     RpcError,
+    /// An HTTP status instead of an answer.
+    HttpError,
     /// The requester sent `notifications/cancelled`.
     Cancelled,
     /// The requester closed the stream and lives on.
@@ -152,6 +198,7 @@ impl Outcome {
             Self::Ok => "ok",
             Self::ToolError => "tool_error",
             Self::RpcError => "rpc_error",
+            Self::HttpError => "http_error",
             Self::Cancelled => "cancelled",
             Self::Abandoned => "abandoned",
             Self::ClientExit => "client_exit",

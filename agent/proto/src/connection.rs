@@ -145,7 +145,7 @@ impl Connection {
     pub(crate) fn transport(&self) -> Transport {
         match self.carrier {
             Carrier::Pipe | Carrier::SocketPair => Transport::Stdio,
-            Carrier::UnixSocket => Transport::Socket,
+            Carrier::UnixSocket | Carrier::Tcp => Transport::Socket,
         }
     }
 

@@ -11,6 +11,7 @@ mod connection;
 mod early;
 mod event;
 mod hash;
+mod http;
 mod joining;
 mod json;
 mod lifecycle;
@@ -31,8 +32,8 @@ mod transfer;
 mod users;
 
 pub use call::{
-    Call, Continuation, Direction, Endpoint, Half, Loss, Method, Outcome, RequestId, ResultType, TaskState,
-    TraceContext, Transport,
+    Call, CallRef, Continuation, Direction, Endpoint, Half, Loss, Method, Outcome, RequestId, ResultType, SessionToken,
+    TaskState, TraceContext, Transport,
 };
 pub use event::{Event, Fault, FaultKind, Verdict};
 pub use limits::Limits;

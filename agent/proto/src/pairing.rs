@@ -196,6 +196,10 @@ impl Connection {
             }),
             continues,
             notifications: 0,
+            session: None,
+            http_status: None,
+            position: None,
+            relays: None,
             trace_context: envelope
                 .text(Field::Traceparent)
                 .and_then(|text| mcp::trace_context(&text)),

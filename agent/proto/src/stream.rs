@@ -131,6 +131,7 @@ impl ByteStream {
                 pair: t.pair,
                 carrier: t.carrier,
                 fresh: t.fresh,
+                absolute: t.absolute,
                 side: t.side,
                 process: t.process,
                 entered: t.entered,

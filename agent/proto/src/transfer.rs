@@ -28,6 +28,8 @@ pub enum Carrier {
     SocketPair,
     /// A unix stream socket whose listening side has a name.
     UnixSocket,
+    /// A TCP connection, or the plaintext of the TLS session that it carries.
+    Tcp,
 }
 
 /// From which end a transfer was seen.
@@ -65,6 +67,9 @@ pub struct Transfer<'a> {
     /// Otherwise it may begin in the middle of a message and its two sides' offsets start apart
     /// by the bytes that were in flight.
     pub fresh: bool,
+    /// Whether both sides count from the first byte of the stream even where observation began
+    /// later, as TCP's own counters do: their offsets need no alignment.
+    pub absolute: bool,
     /// Which end made the syscall.
     pub side: Side,
     /// Who made the syscall.

@@ -106,6 +106,7 @@ impl<S: FactsSource> Pipeline<S> {
             Ok(Record::Fork(fork)) => self.forked(fork.header.tgid, fork.value, fork.at),
             Ok(Record::Exec { header, comm, args, .. }) => self.executed(header.tgid, comm, args),
             Ok(Record::Exit(exit)) => self.exited(exit.header.tgid, exit.at),
+            Ok(Record::Socket(_) | Record::Bind(_) | Record::Mapped(_)) => {}
             Err(_) => self.undecodable += 1,
         }
         self.collect();
@@ -182,11 +183,13 @@ impl<S: FactsSource> Pipeline<S> {
             stream,
             pair: (record.pair != 0).then_some(PairId(record.pair)),
             carrier: match (socket, record.flags & flags::NAMED != 0) {
+                _ if record.flags & (flags::TCP | flags::TLS) != 0 => Carrier::Tcp,
                 (false, _) => Carrier::Pipe,
                 (true, false) => Carrier::SocketPair,
                 (true, true) => Carrier::UnixSocket,
             },
             fresh: record.ino != 0 && !self.origin.preexisting.contains(&record.ino),
+            absolute: record.flags & flags::TCP != 0,
             side: if record.flags & flags::READ != 0 {
                 Side::Reader
             } else {

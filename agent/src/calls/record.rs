@@ -5,7 +5,7 @@ mod party;
 
 use std::sync::Arc;
 
-use mcp_proto::{Call, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext, Transport};
+use mcp_proto::{Call, Carrier, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext, Transport};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -178,7 +178,7 @@ impl CallRecord {
             server_span_id: server_seen.then_some(ids.server_span),
             seen_by: seen.into_iter().filter_map(|(end, seen)| seen.then_some(end)).collect(),
             transport: transport_code(call.transport),
-            network_transport: network_transport(call.transport),
+            network_transport: network_transport(call.transport, call.carrier),
             tls: false,
             session: has_session(call.protocol_version.as_deref()).then(|| session_id(connection)),
             protocol_version: call.protocol_version,
@@ -261,13 +261,17 @@ fn transport_code(transport: Transport) -> &'static str {
     match transport {
         Transport::Stdio => "stdio",
         Transport::Socket => "socket",
+        Transport::Http => "http",
+        Transport::Sse => "sse",
+        Transport::WebSocket => "websocket",
     }
 }
 
-fn network_transport(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Stdio => "pipe",
-        Transport::Socket => "unix",
+fn network_transport(transport: Transport, carrier: Carrier) -> &'static str {
+    match (transport, carrier) {
+        (Transport::Stdio, _) | (_, Carrier::Pipe) => "pipe",
+        (_, Carrier::SocketPair | Carrier::UnixSocket) => "unix",
+        (_, Carrier::Tcp) => "tcp",
     }
 }
 

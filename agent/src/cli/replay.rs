@@ -95,7 +95,9 @@ fn replay<R: io::BufRead>(
 fn time_of(record: &agent_abi::Record<'_>) -> u64 {
     match record {
         agent_abi::Record::Data(data, _) => data.exited,
-        agent_abi::Record::Fork(life) | agent_abi::Record::Exit(life) => life.at,
+        agent_abi::Record::Fork(life) | agent_abi::Record::Exit(life) | agent_abi::Record::Mapped(life) => life.at,
+        agent_abi::Record::Socket(socket) => socket.at,
+        agent_abi::Record::Bind(bind) => bind.at,
         agent_abi::Record::Exec { at, .. } => *at,
     }
 }

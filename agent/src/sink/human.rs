@@ -187,7 +187,7 @@ fn millis(micros: f64) -> String {
 fn colour_of(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Ok => GREEN,
-        Outcome::ToolError | Outcome::RpcError | Outcome::ClientExit | Outcome::ServerExit => RED,
+        Outcome::ToolError | Outcome::RpcError | Outcome::HttpError | Outcome::ClientExit | Outcome::ServerExit => RED,
         Outcome::Cancelled | Outcome::Abandoned | Outcome::Pending => YELLOW,
     }
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::mem::{offset_of, size_of};
 
-use super::{ARGS_MAX, DataRecord, ExecRecord, Header, Kind, LifeRecord, Totals};
+use super::{ARGS_MAX, BindRecord, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketRecord, Tcp, Totals};
 
 /// A decoded record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,12 @@ pub enum Record<'a> {
     },
     /// A process has ended.
     Exit(LifeRecord),
+    /// What became of a TCP socket.
+    Socket(SocketRecord),
+    /// A TLS session's socket has become known.
+    Bind(BindRecord),
+    /// A process has mapped executable code.
+    Mapped(LifeRecord),
 }
 
 /// Why bytes are not a record.
@@ -87,6 +93,9 @@ impl<'a> Record<'a> {
             }
             kind if kind == Kind::Fork as u32 => Ok(Self::Fork(life(header, bytes)?)),
             kind if kind == Kind::Exit as u32 => Ok(Self::Exit(life(header, bytes)?)),
+            kind if kind == Kind::Socket as u32 => Ok(Self::Socket(socket(header, bytes)?)),
+            kind if kind == Kind::Bind as u32 => Ok(Self::Bind(bind(header, bytes)?)),
+            kind if kind == Kind::Mapped as u32 => Ok(Self::Mapped(life(header, bytes)?)),
             kind => Err(DecodeError::UnknownKind(kind)),
         }
     }
@@ -124,7 +133,48 @@ fn data(header: Header, bytes: &[u8]) -> DataRecord {
             faults: u64_at(bytes, totals + offset_of!(Totals, faults)),
             bytes: u64_at(bytes, totals + offset_of!(Totals, bytes)),
         },
+        tcp: tcp(bytes, offset_of!(DataRecord, tcp)),
     }
+}
+
+fn tcp(bytes: &[u8], at: usize) -> Tcp {
+    Tcp {
+        srtt_us: u32_at(bytes, at + offset_of!(Tcp, srtt_us)),
+        retransmits: u32_at(bytes, at + offset_of!(Tcp, retransmits)),
+        in_flight: u32_at(bytes, at + offset_of!(Tcp, in_flight)),
+        reserved: 0,
+    }
+}
+
+fn socket(header: Header, bytes: &[u8]) -> Result<SocketRecord, DecodeError> {
+    need(bytes, size_of::<SocketRecord>())?;
+    let ports = u32_at(bytes, offset_of!(SocketRecord, local_port)).to_ne_bytes();
+    Ok(SocketRecord {
+        header,
+        at: u64_at(bytes, offset_of!(SocketRecord, at)),
+        socket: u64_at(bytes, offset_of!(SocketRecord, socket)),
+        ino: u64_at(bytes, offset_of!(SocketRecord, ino)),
+        local: address_at(bytes, offset_of!(SocketRecord, local)),
+        remote: address_at(bytes, offset_of!(SocketRecord, remote)),
+        local_port: u16::from_ne_bytes([ports[0], ports[1]]),
+        remote_port: u16::from_ne_bytes([ports[2], ports[3]]),
+        event: u32_at(bytes, offset_of!(SocketRecord, event)),
+        netns: u32_at(bytes, offset_of!(SocketRecord, netns)),
+        connect_us: u32_at(bytes, offset_of!(SocketRecord, connect_us)),
+        sent: u64_at(bytes, offset_of!(SocketRecord, sent)),
+        received: u64_at(bytes, offset_of!(SocketRecord, received)),
+        tcp: tcp(bytes, offset_of!(SocketRecord, tcp)),
+    })
+}
+
+fn bind(header: Header, bytes: &[u8]) -> Result<BindRecord, DecodeError> {
+    need(bytes, size_of::<BindRecord>())?;
+    Ok(BindRecord {
+        header,
+        at: u64_at(bytes, offset_of!(BindRecord, at)),
+        session: u64_at(bytes, offset_of!(BindRecord, session)),
+        socket: u64_at(bytes, offset_of!(BindRecord, socket)),
+    })
 }
 
 fn life(header: Header, bytes: &[u8]) -> Result<LifeRecord, DecodeError> {
@@ -143,6 +193,11 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
         .get(at..at + 4)
         .and_then(|b| b.try_into().ok())
         .map_or(0, u32::from_ne_bytes)
+}
+
+/// As [`u32_at`].
+fn address_at(bytes: &[u8], at: usize) -> [u8; 16] {
+    bytes.get(at..at + 16).and_then(|b| b.try_into().ok()).unwrap_or([0; 16])
 }
 
 /// As [`u32_at`].

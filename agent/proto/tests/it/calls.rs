@@ -451,6 +451,7 @@ fn pieces_of_two_syscalls_may_arrive_interleaved() {
                 pair: None,
                 carrier: Carrier::Pipe,
                 fresh: true,
+                absolute: false,
                 side: Side::Writer,
                 process: CLIENT,
                 entered: 5_000 + index as u64,

@@ -92,6 +92,7 @@ impl Host {
             pair: self.pairs.get(&stream).copied(),
             carrier: self.carrier,
             fresh: self.fresh,
+            absolute: false,
             side,
             process,
             entered,

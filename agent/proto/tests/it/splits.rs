@@ -391,6 +391,7 @@ proptest! {
                 pair: None,
                 carrier: Carrier::Pipe,
                 fresh,
+                absolute: false,
                 side: if writer { Side::Writer } else { Side::Reader },
                 process: ProcessId(process),
                 entered,

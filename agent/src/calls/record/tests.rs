@@ -44,6 +44,10 @@ pub(crate) fn call() -> Call {
         task: None,
         continues: None,
         notifications: 2,
+        session: None,
+        http_status: None,
+        position: None,
+        relays: None,
         trace_context: None,
         loss: vec![],
     }
