@@ -76,6 +76,13 @@ pub struct Limits {
     pub seen_side_wait: Nanos,
     /// How long the end of a stream waits for the exit of a process that would explain it.
     pub exit_grace: Nanos,
+
+    /// Longest header block of HTTP/2 that is read, in bytes.
+    pub h2_block_bytes: usize,
+    /// Messages of one direction of an HTTP/2 connection that are not complete at a time.
+    pub h2_streams: usize,
+    /// Size of the dynamic table of one direction of an HTTP/2 connection, as HPACK counts it.
+    pub hpack_table_bytes: usize,
 }
 
 impl Default for Limits {
@@ -115,6 +122,9 @@ impl Default for Limits {
             unseen_side_wait: 1_000 * MS,
             seen_side_wait: 30_000 * MS,
             exit_grace: 200 * MS,
+            h2_block_bytes: 64 * 1024,
+            h2_streams: 2048,
+            hpack_table_bytes: 64 * 1024,
         }
     }
 }

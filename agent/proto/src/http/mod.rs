@@ -3,7 +3,10 @@
 //! Every parser here is fed one direction of bytes in order, in whatever pieces they come, and
 //! answers with [`Part`]s. None of them keeps more than a bounded amount of what it has seen.
 
+mod h2;
 mod head;
+mod hpack;
+mod websocket;
 
 pub(crate) use head::{Coding, Fields, Media, RequestHead, ResponseHead, Verb};
 
