@@ -155,6 +155,12 @@ impl H2 {
         self.head_start
     }
 
+    /// Position of the frame that began a head which is not complete.
+    pub(crate) fn open_head(&self) -> Option<u64> {
+        let within = matches!(self.mode, Mode::Payload(_)) && self.frame.kind != Kind::Data;
+        self.open.map(|open| open.start).or(within.then_some(self.frame_start))
+    }
+
     /// Why the part last reported is [`Part::Cut`]: the error code of RST_STREAM (section 7), or
     /// `None` when it is for missing bytes. A client that resets a stream whose request has
     /// [ended](Part::End) takes back the whole exchange.
