@@ -12,8 +12,10 @@ use crate::ndjson::{Framer, Item, Junk};
 /// Finds messages in one direction of bytes.
 #[derive(Debug)]
 pub(crate) enum Framing {
-    Lines(Framer),
+    Lines(Box<Framer>),
     WebSocket(Box<Frames>),
+    /// HTTP, which is parsed elsewhere.
+    Http,
 }
 
 /// Messages in WebSocket frames.
@@ -113,11 +115,14 @@ fn item(found: Found) -> Option<Item> {
     }
 }
 
+static NOTHING: std::sync::LazyLock<Envelope> = std::sync::LazyLock::new(Envelope::default);
+
 impl Framing {
     pub(crate) fn envelope(&self) -> &Envelope {
         match self {
             Self::Lines(lines) => lines.envelope(),
             Self::WebSocket(frames) => &frames.envelope,
+            Self::Http => &NOTHING,
         }
     }
 
@@ -126,6 +131,7 @@ impl Framing {
         match self {
             Self::Lines(lines) => lines.take_counts(),
             Self::WebSocket(frames) => (std::mem::take(&mut frames.parsed), std::mem::take(&mut frames.skipped)),
+            Self::Http => (0, 0),
         }
     }
 
@@ -133,7 +139,7 @@ impl Framing {
     pub(crate) fn pending(&self) -> u64 {
         match self {
             Self::Lines(lines) => lines.pending(),
-            Self::WebSocket(_) => 0,
+            Self::WebSocket(_) | Self::Http => 0,
         }
     }
 
@@ -142,6 +148,7 @@ impl Framing {
         match self {
             Self::Lines(lines) => lines.open_since(),
             Self::WebSocket(frames) => frames.messages.open_since(),
+            Self::Http => None,
         }
     }
 
@@ -155,6 +162,7 @@ impl Framing {
         match self {
             Self::Lines(lines) => lines.in_tail(),
             Self::WebSocket(frames) => frames.messages.open_since().is_some(),
+            Self::Http => false,
         }
     }
 
@@ -182,6 +190,7 @@ impl Framing {
         match self {
             Self::Lines(lines) => lines.push(position, bytes, limits),
             Self::WebSocket(frames) => frames.push(position, bytes, limits),
+            Self::Http => (bytes.len(), None),
         }
     }
 
@@ -190,6 +199,7 @@ impl Framing {
         match self {
             Self::Lines(lines) => lines.gap(start, syscall, limits),
             Self::WebSocket(frames) => frames.gap(len, limits),
+            Self::Http => None,
         }
     }
 
@@ -197,7 +207,7 @@ impl Framing {
     pub(crate) fn end(&mut self, position: u64, limits: &Limits) -> Option<Item> {
         match self {
             Self::Lines(lines) => lines.end(position, limits),
-            Self::WebSocket(_) => None,
+            Self::WebSocket(_) | Self::Http => None,
         }
     }
 }

@@ -87,7 +87,7 @@ impl Track {
             pair: t.pair,
             carrier: t.carrier,
             addresses: t.ends,
-            framer: Framing::Lines(Framer::new(!bytes.is_fresh())),
+            framer: Framing::Lines(Box::new(Framer::new(!bytes.is_fresh()))),
             bytes,
             written: Timeline::new(),
             read: Timeline::new(),

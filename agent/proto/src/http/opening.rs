@@ -3,6 +3,7 @@
 use super::h1::{self, H1};
 use super::h2::{self, H2};
 use super::link::{Link, Wire};
+use crate::framing::Framing;
 use crate::recognise::Suspect;
 use crate::track::{State, Track};
 use crate::tracker::Tracker;
@@ -119,6 +120,7 @@ impl Tracker {
         };
         stream.framer.give_up();
         stream.count(&mut self.output);
+        stream.framer = Framing::Http;
         link.streams[direction as usize] = Some(id);
         if let Some([writer, reader]) = stream.addresses {
             link.service = if direction == Direction::ClientToServer {
