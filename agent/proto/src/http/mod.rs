@@ -3,6 +3,7 @@
 //! Every parser here is fed one direction of bytes in order, in whatever pieces they come, and
 //! answers with [`Part`]s. None of them keeps more than a bounded amount of what it has seen.
 
+mod h1;
 mod head;
 
 pub(crate) use head::{Coding, Fields, Media, RequestHead, ResponseHead, Verb};
