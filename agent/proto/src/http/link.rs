@@ -32,7 +32,7 @@ impl Wire {
 
     pub(crate) fn gap(&mut self, start: u64, len: u64, limits: &Limits) -> Option<(ExchangeKey, Part<'static>)> {
         match self {
-            Self::Http1(wire) => wire.gap(start, len, limits),
+            Self::Http1(wire) => wire.gap(len),
             Self::Http2(wire) => wire.gap(start, len, limits),
         }
     }
