@@ -68,8 +68,12 @@ impl Frame {
         let (&first, rest) = header.split_first()?;
         let (&second, rest) = rest.split_first()?;
         let (length, rest) = match second & !MASKED {
-            126 => rest.split_first_chunk().map(|(length, rest)| (u16::from_be_bytes(*length).into(), rest))?,
-            127 => rest.split_first_chunk().map(|(length, rest)| (u64::from_be_bytes(*length), rest))?,
+            126 => rest
+                .split_first_chunk()
+                .map(|(length, rest)| (u16::from_be_bytes(*length).into(), rest))?,
+            127 => rest
+                .split_first_chunk()
+                .map(|(length, rest)| (u64::from_be_bytes(*length), rest))?,
             short => (short.into(), rest),
         };
         let frame = Self {
@@ -113,9 +117,7 @@ enum Mode {
     /// So much of a frame's payload is to come.
     Payload(u64),
     /// What was decompressed from is still in the scratch.
-    Inflate {
-        left: u64,
-    },
+    Inflate { left: u64 },
     /// Nobody knows where a frame begins.
     Lost,
     /// After a close, or what is not WebSocket.

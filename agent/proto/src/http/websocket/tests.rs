@@ -110,7 +110,9 @@ fn compressed(messages: &[&[u8]]) -> Vec<Vec<u8>> {
 fn the_examples_of_rfc_6455_section_5_7() {
     let mut run = Run::new(WebSocket::responses(false));
     run.push(&[0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
-    run.push(&[0x01, 0x03, 0x48, 0x65, 0x6c, 0x89, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x80, 0x02, 0x6c, 0x6f]);
+    run.push(&[
+        0x01, 0x03, 0x48, 0x65, 0x6c, 0x89, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x80, 0x02, 0x6c, 0x6f,
+    ]);
     let hello = [payload("Hello"), Seen::End(true)];
     assert_eq!(run.seen[..2], hello);
     assert_eq!(run.seen[2..], hello);
@@ -145,7 +147,9 @@ fn lengths_of_all_three_forms_are_read_and_none_is_allocated() {
         }
     }
     let mut run = Run::new(WebSocket::requests(false));
-    run.push(&[0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, b'{']);
+    run.push(&[
+        0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, b'{',
+    ]);
     assert_eq!(run.seen, [payload("{")]);
 }
 
@@ -172,7 +176,9 @@ fn what_is_no_frame_is_bad() {
 #[test]
 fn nothing_follows_a_close() {
     let mut run = Run::new(WebSocket::responses(false));
-    run.push(&frame(FIN | CLOSE, false, &[3, 0xe8])).push(b"whatever").gap(3);
+    run.push(&frame(FIN | CLOSE, false, &[3, 0xe8]))
+        .push(b"whatever")
+        .gap(3);
     assert_eq!(run.seen, [Seen::Close]);
 }
 
@@ -181,7 +187,10 @@ fn missing_payload_is_counted_and_the_mask_goes_on() {
     let mut run = Run::new(WebSocket::requests(false));
     let bytes = frame(FIN | TEXT, true, b"{\"id\":1}");
     run.push(&bytes[..8]).gap(3).push(&bytes[11..]);
-    assert_eq!(run.seen, [payload("{\""), Seen::Missing(3), payload(":1}"), Seen::End(true)]);
+    assert_eq!(
+        run.seen,
+        [payload("{\""), Seen::Missing(3), payload(":1}"), Seen::End(true)]
+    );
 }
 
 #[test]
@@ -190,7 +199,8 @@ fn behind_a_missing_header_the_next_whole_frames_are_read() {
         &mut Run::new(WebSocket::responses(true)),
         Run::new(WebSocket::responses(false)).gap(1),
     ] {
-        run.push(b"rest of a frame").push(&frame(CONTINUATION | FIN, false, b"more"));
+        run.push(b"rest of a frame")
+            .push(&frame(CONTINUATION | FIN, false, b"more"));
         assert_eq!(run.seen, []);
         run.push(&[frame(FIN | PING, false, b""), frame(FIN | TEXT, false, b"{}")].concat());
         assert_eq!(run.seen, [payload("{}"), Seen::End(true)]);
@@ -229,13 +239,22 @@ fn a_bomb_and_what_is_not_compressed_are_cut() {
 /// Frames of a conversation, in order: fragmented messages with pings between.
 fn conversation(masked: bool) -> impl Strategy<Value = (Vec<u8>, Vec<Seen>)> {
     let body = prop::collection::vec(any::<u8>(), 0..300);
-    let message = (body, any::<bool>(), any::<bool>(), prop::option::of(any::<prop::sample::Index>()));
+    let message = (
+        body,
+        any::<bool>(),
+        any::<bool>(),
+        prop::option::of(any::<prop::sample::Index>()),
+    );
     prop::collection::vec(message, 0..6).prop_map(move |messages| {
         let bodies: Vec<&[u8]> = messages.iter().filter(|m| m.2).map(|m| m.0.as_slice()).collect();
         let mut packed = compressed(&bodies).into_iter();
         let (mut bytes, mut seen) = (Vec::new(), Vec::new());
         for (body, text, compress, split) in &messages {
-            let sent = if *compress { packed.next().unwrap() } else { body.clone() };
+            let sent = if *compress {
+                packed.next().unwrap()
+            } else {
+                body.clone()
+            };
             let first = if *text { TEXT } else { BINARY } | if *compress { COMPRESSED } else { 0 };
             if let Some(split) = split {
                 let at = split.index(sent.len() + 1);
