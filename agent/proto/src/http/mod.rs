@@ -5,6 +5,7 @@
 
 mod h1;
 mod head;
+mod sse;
 
 pub(crate) use head::{Coding, Fields, Media, RequestHead, ResponseHead, Verb};
 
