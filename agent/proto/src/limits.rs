@@ -83,6 +83,8 @@ pub struct Limits {
     pub h2_streams: usize,
     /// Size of the dynamic table of one direction of an HTTP/2 connection, as HPACK counts it.
     pub hpack_table_bytes: usize,
+    /// Longest compressed WebSocket message that is read, in bytes without compression.
+    pub ws_inflated_bytes: u64,
 }
 
 impl Default for Limits {
@@ -125,6 +127,7 @@ impl Default for Limits {
             h2_block_bytes: 64 * 1024,
             h2_streams: 2048,
             hpack_table_bytes: 64 * 1024,
+            ws_inflated_bytes: 64 * 1024 * 1024,
         }
     }
 }
