@@ -61,6 +61,19 @@ pub struct Limits {
     /// Captured bytes after which an unjudged stream is granted another allowance.
     pub allowance_bytes: u64,
 
+    /// Bytes of a stream by which HTTP must have shown itself.
+    pub opening_bytes: usize,
+    /// Complete exchanges of HTTP without MCP before their connection is ignored.
+    pub strange_exchanges: u32,
+    /// Exchanges of one connection under way at a time.
+    pub exchanges: usize,
+    /// Longest compressed WebSocket message that is read, in bytes without compression.
+    pub ws_inflated_bytes: u64,
+    /// Sessions over HTTP known at a time.
+    pub sessions: usize,
+    /// How long a call whose response stream has ended waits to be resumed on another.
+    pub resume_wait: Nanos,
+
     /// Cancelled ids remembered per direction of a connection.
     pub cancelled_ids: usize,
     /// Calls of a connection that wait to be continued after `input_required`.
@@ -83,8 +96,6 @@ pub struct Limits {
     pub h2_streams: usize,
     /// Size of the dynamic table of one direction of an HTTP/2 connection, as HPACK counts it.
     pub hpack_table_bytes: usize,
-    /// Longest compressed WebSocket message that is read, in bytes without compression.
-    pub ws_inflated_bytes: u64,
 }
 
 impl Default for Limits {
@@ -117,6 +128,12 @@ impl Default for Limits {
             expected_factor: 64,
             grants: 64,
             allowance_bytes: 32 * 1024,
+            opening_bytes: 64,
+            strange_exchanges: 16,
+            exchanges: 1024,
+            ws_inflated_bytes: 64 * 1024 * 1024,
+            sessions: 8192,
+            resume_wait: 60_000 * MS,
             cancelled_ids: 256,
             continuations: 64,
             tasks: 256,
@@ -127,7 +144,6 @@ impl Default for Limits {
             h2_block_bytes: 64 * 1024,
             h2_streams: 2048,
             hpack_table_bytes: 64 * 1024,
-            ws_inflated_bytes: 64 * 1024 * 1024,
         }
     }
 }

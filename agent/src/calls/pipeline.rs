@@ -190,6 +190,7 @@ impl<S: FactsSource> Pipeline<S> {
             },
             fresh: record.ino != 0 && !self.origin.preexisting.contains(&record.ino),
             absolute: record.flags & flags::TCP != 0,
+            ends: None,
             side: if record.flags & flags::READ != 0 {
                 Side::Reader
             } else {

@@ -3,10 +3,22 @@
 //! Every parser here is fed one direction of bytes in order, in whatever pieces they come, and
 //! answers with [`Part`]s. None of them keeps more than a bounded amount of what it has seen.
 
+pub(crate) mod body;
+mod conversing;
+mod decode;
+pub(crate) mod ending;
+mod exchange;
+mod h1;
 mod h2;
 mod head;
 mod hpack;
-mod websocket;
+pub(crate) mod link;
+pub(crate) mod messages;
+mod opening;
+pub(crate) mod session;
+mod sse;
+pub(crate) mod tracking;
+pub(crate) mod websocket;
 
 pub(crate) use head::{Coding, Fields, Media, RequestHead, ResponseHead, Verb};
 
