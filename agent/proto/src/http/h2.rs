@@ -6,16 +6,16 @@
 
 mod block;
 mod frame;
+mod heads;
 mod seek;
-
-use std::collections::{BTreeMap, VecDeque};
+mod streams;
 
 use super::hpack::Hpack;
 use super::{ExchangeKey, Part};
 use crate::limits::Limits;
-use block::Block;
-use frame::{END_HEADERS, END_STREAM, HEADER_BYTES, Header, Kind, PADDED, PRIORITY, Sender};
+use frame::{END_STREAM, HEADER_BYTES, Header, Kind, PADDED, Sender};
 use seek::Seek;
+use streams::Streams;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -50,14 +50,6 @@ enum Mode {
     Seek,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Stream {
-    /// Position of the frame that began the message.
-    start: u64,
-    /// Its head may have been that of an interim response: the status is not known.
-    tentative: bool,
-}
-
 /// A header block that is not complete.
 #[derive(Clone, Copy, Debug)]
 struct Open {
@@ -68,14 +60,6 @@ struct Open {
     pushed: bool,
     /// Not all of it is at hand.
     lost: bool,
-}
-
-#[derive(Debug)]
-struct Report {
-    exchange: ExchangeKey,
-    part: Part<'static>,
-    start: u64,
-    reset: Option<u32>,
 }
 
 /// Understands one direction of one connection.
@@ -101,11 +85,8 @@ pub(crate) struct H2 {
     fragment: usize,
     open: Option<Open>,
     hpack: Hpack,
-    streams: BTreeMap<u32, Stream>,
+    streams: Streams,
     seek: Seek,
-    queue: VecDeque<Report>,
-    head_start: u64,
-    reset: Option<u32>,
     skipped: u64,
 }
 
@@ -141,18 +122,15 @@ impl H2 {
             fragment: 0,
             open: None,
             hpack,
-            streams: BTreeMap::new(),
+            streams: Streams::default(),
             seek: Seek::default(),
-            queue: VecDeque::new(),
-            head_start: 0,
-            reset: None,
             skipped: 0,
         }
     }
 
     /// Position of the frame that began the message last reported on.
     pub(crate) fn head_start(&self) -> u64 {
-        self.head_start
+        self.streams.head_start()
     }
 
     /// Position of the frame that began a head which is not complete.
@@ -165,7 +143,7 @@ impl H2 {
     /// `None` when it is for missing bytes. A client that resets a stream whose request has
     /// [ended](Part::End) takes back the whole exchange.
     pub(crate) fn reset(&self) -> Option<u32> {
-        self.reset
+        self.streams.reset()
     }
 
     /// Takes the number of bytes that were passed over in search of a frame since the last time.
@@ -175,9 +153,7 @@ impl H2 {
 
     /// The other direction has ended this exchange: nothing more is expected of it here.
     pub(crate) fn close(&mut self, exchange: ExchangeKey) {
-        if let Ok(stream) = u32::try_from(exchange) {
-            self.streams.remove(&stream);
-        }
+        self.streams.close(exchange);
     }
 
     /// Takes bytes up to and including the next part. `position` is that of the first byte.
@@ -191,7 +167,7 @@ impl H2 {
     ) -> (usize, Option<(ExchangeKey, Part<'a>)>) {
         let mut at = 0;
         loop {
-            if let Some(part) = self.next_report() {
+            if let Some(part) = self.streams.next_report() {
                 return (at, Some(part));
             }
             let rest = &bytes[at..];
@@ -266,12 +242,13 @@ impl H2 {
                 self.mode = Mode::Payload(left - len);
                 let data = left.saturating_sub(self.padding.unwrap_or(0));
                 if data > 0 && self.is_wanted() {
-                    self.report(self.frame.stream, Part::Missing(len.min(data)), None);
+                    self.streams
+                        .report(self.frame.stream, self.frame_start, Part::Missing(len.min(data)), None);
                 }
             }
             _ => self.lose(start.saturating_add(len)),
         }
-        self.next_report()
+        self.streams.next_report()
     }
 
     /// No more bytes will come: what is not complete is cut, one a call.
@@ -279,39 +256,8 @@ impl H2 {
         if self.mode == Mode::Payload(0) {
             self.end_frame(limits);
         }
-        self.cut_all();
-        self.next_report()
-    }
-
-    fn next_report(&mut self) -> Option<(ExchangeKey, Part<'static>)> {
-        let report = self.queue.pop_front()?;
-        (self.head_start, self.reset) = (report.start, report.reset);
-        Some((report.exchange, report.part))
-    }
-
-    /// Queues a part of a stream's.
-    fn report(&mut self, stream: u32, part: Part<'static>, reset: Option<u32>) {
-        let start = self
-            .streams
-            .get(&stream)
-            .map_or(self.frame_start, |stream| stream.start);
-        self.queue.push_back(Report {
-            exchange: stream.into(),
-            part,
-            start,
-            reset,
-        });
-    }
-
-    fn finish(&mut self, stream: u32, part: Part<'static>, reset: Option<u32>) {
-        self.report(stream, part, reset);
-        self.streams.remove(&stream);
-    }
-
-    fn cut_all(&mut self) {
-        while let Some((&stream, _)) = self.streams.first_key_value() {
-            self.finish(stream, Part::Cut, None);
-        }
+        self.streams.cut_all();
+        self.streams.next_report()
     }
 
     /// Bytes up to `end` are missing, and nobody knows where the next frame begins.
@@ -323,7 +269,7 @@ impl H2 {
     }
 
     fn bad(&mut self) {
-        self.report(0, Part::Bad, None);
+        self.streams.report(0, self.frame_start, Part::Bad, None);
         self.unsettle();
     }
 
@@ -333,7 +279,7 @@ impl H2 {
         self.seek = Seek::default();
         self.open = None;
         self.hpack.forget();
-        self.cut_all();
+        self.streams.cut_all();
     }
 
     /// Takes bytes up to where a frame begins.
@@ -377,8 +323,8 @@ impl H2 {
         }
         self.fragment = self.collected.len();
         match frame.kind {
-            Kind::Data if !self.complete && frame.stream % 2 == 1 && !self.streams.contains_key(&frame.stream) => {
-                self.open_stream(frame.stream, start, Block::default(), limits);
+            Kind::Data if !self.complete && frame.stream % 2 == 1 && !self.streams.is_open(frame.stream) => {
+                self.open_headless(frame.stream, start, limits);
             }
             Kind::Headers | Kind::PushPromise => {
                 self.open = Some(Open {
@@ -395,7 +341,7 @@ impl H2 {
 
     /// Whether the body that this frame is of is reported.
     fn is_wanted(&self) -> bool {
-        self.streams.contains_key(&self.frame.stream)
+        self.streams.is_open(self.frame.stream)
     }
 
     /// Takes bytes of a DATA frame (section 6.1): the length of the padding, data, padding.
@@ -413,12 +359,8 @@ impl H2 {
         let taken = usize::try_from(of).unwrap_or(usize::MAX).min(bytes.len());
         self.mode = Mode::Payload(left - taken as u64);
         let body = (data > 0 && self.is_wanted()).then(|| {
-            let stream = self.frame.stream;
-            if let Some(stream) = self.streams.get(&stream) {
-                self.head_start = stream.start;
-            }
-            self.reset = None;
-            (stream.into(), Part::Body(&bytes[..taken]))
+            self.streams.speak_of(self.frame.stream);
+            (self.frame.stream.into(), Part::Body(&bytes[..taken]))
         });
         (taken, body)
     }
@@ -445,107 +387,18 @@ impl H2 {
         match kind {
             Kind::Data => {
                 if self.frame.has(END_STREAM) && self.is_wanted() {
-                    self.finish(stream, Part::End, None);
+                    self.streams.finish(stream, self.frame_start, Part::End, None);
                 }
             }
             Kind::RstStream => {
                 let code = self.collected.first_chunk().copied().map(u32::from_be_bytes);
-                self.finish(stream, Part::Cut, code);
+                self.streams.finish(stream, self.frame_start, Part::Cut, code);
             }
             Kind::Headers | Kind::PushPromise | Kind::Continuation => self.end_fragment(limits),
             _ => {}
         }
     }
-
-    /// A frame of a block is complete: strips what is not of the block (sections 6.2 and 6.6).
-    fn end_fragment(&mut self, limits: &Limits) {
-        let Some(open) = self.open else {
-            // The beginning of the block is not known: its entries are none that we know.
-            return self.hpack.forget();
-        };
-        let frame = self.frame;
-        if !open.lost && frame.kind != Kind::Continuation {
-            let fragment = &self.collected[self.fragment..];
-            let padded = frame.has(PADDED);
-            let padding = fragment
-                .first()
-                .filter(|_| padded)
-                .map_or(0, |&first| usize::from(first));
-            let before = usize::from(padded)
-                + match frame.kind {
-                    Kind::PushPromise => 4,
-                    _ if frame.has(PRIORITY) => 5,
-                    _ => 0,
-                };
-            if before + padding > fragment.len() {
-                return self.bad();
-            }
-            self.collected.truncate(self.collected.len() - padding);
-            self.collected.drain(self.fragment..self.fragment + before);
-        }
-        if frame.has(END_HEADERS) {
-            self.open = None;
-            self.end_block(open, limits);
-        }
-    }
-
-    fn end_block(&mut self, open: Open, limits: &Limits) {
-        let mut block = Block::default();
-        if open.lost {
-            self.hpack.forget();
-        } else {
-            let read = self
-                .hpack
-                .decode(&self.collected, limits, |name, value| block.note(name, value, limits));
-            if read.is_err() {
-                // The head is what could be read of it; the next ones suffer from what could not.
-                self.hpack.forget();
-            }
-        }
-        if self.collected.capacity() > KEPT_BYTES {
-            self.collected = Vec::new();
-        }
-        if open.pushed {
-            return;
-        }
-        let known = self.streams.get(&open.stream);
-        // What follows a head and does not end the stream is another head, after an interim one.
-        let is_head = match known {
-            None => true,
-            Some(stream) => stream.tentative && !open.ends_stream && !block.is_trailer,
-        };
-        let is_interim = self.sender == Sender::Server && (100..200).contains(&block.status);
-        if is_head && is_interim && !open.ends_stream {
-            return;
-        }
-        if is_head {
-            let headless = known.is_none() && !self.complete && block.is_trailer;
-            let block = if headless { Block::default() } else { block };
-            self.open_stream(open.stream, open.start, block, limits);
-        }
-        if open.ends_stream {
-            self.finish(open.stream, Part::End, None);
-        }
-    }
-
-    fn open_stream(&mut self, stream: u32, start: u64, block: Block, limits: &Limits) {
-        if !self.streams.contains_key(&stream) && self.streams.len() >= limits.h2_streams {
-            if let Some((&oldest, _)) = self.streams.first_key_value() {
-                self.finish(oldest, Part::Cut, None);
-            }
-        }
-        let tentative = self.sender == Sender::Server && block.status == 0;
-        self.streams.insert(stream, Stream { start, tentative });
-        let part = match self.sender {
-            Sender::Client => Part::Request(Box::new(block.request(limits))),
-            Sender::Server => Part::Response(Box::new(block.response())),
-        };
-        self.report(stream, part, None);
-    }
 }
-
-/// What stays allocated for blocks to come: most are of a few hundred bytes.
-const KEPT_BYTES: usize = 1024;
 
 #[cfg(test)]
 mod tests;

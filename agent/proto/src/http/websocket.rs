@@ -391,5 +391,5 @@ impl WebSocket {
     }
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

@@ -27,7 +27,7 @@ impl Block {
             return false;
         };
         match name {
-            b":method" => self.verb = Some(verb(value)),
+            b":method" => self.verb = Some(Verb::new(value)),
             b":path" => self.target = value.to_vec(),
             b":status" => self.status = status(value),
             b":protocol" => self.websocket = value == b"websocket",
@@ -56,17 +56,6 @@ impl Block {
             status: self.status,
             fields: self.fields,
         }
-    }
-}
-
-fn verb(value: &[u8]) -> Verb {
-    match value {
-        b"GET" => Verb::Get,
-        b"HEAD" => Verb::Head,
-        b"POST" => Verb::Post,
-        b"DELETE" => Verb::Delete,
-        b"CONNECT" => Verb::Connect,
-        _ => Verb::Other,
     }
 }
 

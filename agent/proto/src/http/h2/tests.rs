@@ -214,6 +214,28 @@ fn interim_responses_pushes_and_trailers_are_no_heads() {
 }
 
 #[test]
+fn heads_say_what_their_fields_say_also_by_the_table() {
+    let mut run = Run::requests();
+    let mut block = b"\x83\x87\x44\x07/mcp?x=\x40\x0emcp-session-id\x02s1".to_vec();
+    block.extend(b"\x40\x06cookie\x06secret\x5f\x10application/json");
+    run.push(&frame(1, 5, 1, &block));
+    run.push(&frame(1, 5, 3, b"\x83\x87\xc1\xc0\xbf\xbe"));
+    let head = |n: usize| match &run.seen[n].1 {
+        Seen::Request(head) => head.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(&*head(0).path, "/mcp");
+    assert_eq!(head(0).fields.session.as_deref(), Some("s1"));
+    assert_eq!(head(0).fields.media, crate::http::Media::Json);
+    assert_eq!(head(0), head(2));
+    let kept = format!("{:?}", run.h2);
+    assert!(
+        !kept.contains(&format!("{:?}", b"secret")),
+        "what does not matter is not kept"
+    );
+}
+
+#[test]
 fn a_reset_says_that_it_is_one() {
     let mut run = Run::requests();
     run.push(&frame(1, 5, 1, POST));

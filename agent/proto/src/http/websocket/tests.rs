@@ -54,7 +54,7 @@ impl Run {
     }
 
     fn note(seen: &mut Vec<Seen>, part: WsPart<'_>) {
-        seen.push(match part {
+        let part = match part {
             WsPart::Payload(bytes) => {
                 assert!(!bytes.is_empty());
                 if let Some(Seen::Payload(all)) = seen.last_mut() {
@@ -67,7 +67,8 @@ impl Run {
             WsPart::Cut => Seen::Cut,
             WsPart::Close => Seen::Close,
             WsPart::Bad => Seen::Bad,
-        });
+        };
+        seen.push(part);
     }
 
     fn push(&mut self, mut bytes: &[u8]) -> &mut Self {
