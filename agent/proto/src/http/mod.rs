@@ -3,6 +3,7 @@
 //! Every parser here is fed one direction of bytes in order, in whatever pieces they come, and
 //! answers with [`Part`]s. None of them keeps more than a bounded amount of what it has seen.
 
+mod decode;
 mod h1;
 mod head;
 mod sse;
