@@ -74,13 +74,9 @@ impl Zstd {
                 self.in_frame = true;
             }
             let from = grow(out, cap)?;
-            let progress = self.decoder.decode_from_to(rest, &mut out[from..]);
-            let (taken, written) = match progress {
-                Ok(progress) => progress,
-                Err(_) => {
-                    out.truncate(from);
-                    return Err(DecodeError::Corrupt);
-                }
+            let Ok((taken, written)) = self.decoder.decode_from_to(rest, &mut out[from..]) else {
+                out.truncate(from);
+                return Err(DecodeError::Corrupt);
             };
             out.truncate(from + written);
             if out.len() > cap {
