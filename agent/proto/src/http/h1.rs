@@ -14,7 +14,6 @@ use crate::limits::Limits;
 use chunks::{Chunk, Chunks};
 use start::{Framing, Head};
 
-#[expect(unused_imports, reason = "the tracker does not read HTTP yet")]
 pub(crate) use seek::looks_like_request;
 pub(crate) use seek::looks_like_response;
 
