@@ -64,7 +64,7 @@ pub(crate) fn advance(sock: u64, ino: u64, side: Side, len: u64) -> Option<Posit
 /// What is told of a write of ciphertext.
 #[inline(always)]
 fn sealed(sock: u64, ino: u64) -> Option<Position> {
-    let pair = socket::open(sock, ino);
+    let pair = socket::open_socket(sock, ino);
     (pair != 0).then_some(Position {
         key: sock,
         stream: 0,
@@ -106,13 +106,22 @@ extern "C" fn first_sight(sock: u64, ino: u64, reader: u32, len: u64) -> u32 {
             return 0;
         }
     }
-    let pair = socket::open(sock, ino);
+    let pair = socket::open_socket(sock, ino);
     if pair == 0 {
         // The stream begins later. Its offsets will say so.
         count(Counter::RingFullBytes, len);
         return 0;
     }
-    let (written, read) = if reader == 0 {
+    begin(key, ino, pair, len)
+}
+
+/// Begins the stream's state where the connection was before the syscall that has moved `len` bytes.
+///
+/// Exported as above.
+#[unsafe(no_mangle)]
+extern "C" fn begin(key: u64, ino: u64, pair: u64, len: u64) -> u32 {
+    let sock = key & !1;
+    let (written, read) = if key == sock {
         (tcp::written(sock).saturating_sub(len), 0)
     } else {
         (0, tcp::read(sock).saturating_sub(len))
