@@ -150,12 +150,22 @@ pub(crate) extern "C" fn endpoint_verdict(sock: u64) -> u32 {
         port: walk::read_optional(sock, &globals::SOCK_NUM).unwrap_or(0),
         reserved: 0,
     };
-    address(sock, &globals::SOCK_RCV_SADDR, &globals::SOCK_V6_RCV_SADDR, &raw mut key.address);
+    address(
+        sock,
+        &globals::SOCK_RCV_SADDR,
+        &globals::SOCK_V6_RCV_SADDR,
+        &raw mut key.address,
+    );
     // SAFETY: user space replaces the value whole.
     if let Some(&verdict) = unsafe { ENDPOINTS.get(key) } {
         return verdict;
     }
-    address(sock, &globals::SOCK_DADDR, &globals::SOCK_V6_DADDR, &raw mut key.address);
+    address(
+        sock,
+        &globals::SOCK_DADDR,
+        &globals::SOCK_V6_DADDR,
+        &raw mut key.address,
+    );
     key.port = remote_port(sock);
     // SAFETY: as above.
     match unsafe { ENDPOINTS.get(key) } {
