@@ -68,10 +68,12 @@ pub struct SocketState {
     pub connect_us: u32,
     /// 1 when the agent has been told of it.
     pub seen: u32,
+    /// The process in whose hands it came into view.
+    pub tgid: u32,
     /// Port of this end: the kernel forgets it before it says that the socket is closed.
     pub port: u16,
     /// Zero.
-    pub reserved: [u16; 3],
+    pub reserved: u16,
 }
 
 /// What was decided about a stream (value of `VERDICTS`, by key). Owned by user space, but for TCP

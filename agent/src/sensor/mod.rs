@@ -102,6 +102,16 @@ impl Sensor {
             })
     }
 
+    /// How a process is in scope, where not every process is; `None` when it is not.
+    #[must_use]
+    pub fn membership(&self, tgid: u32) -> Option<Membership> {
+        match self.scope.get(&tgid, 0) {
+            Ok(value) if value == Membership::Member as u32 => Some(Membership::Member),
+            Ok(_) => Some(Membership::Peer),
+            Err(_) => None,
+        }
+    }
+
     /// Tells the programs what the stream at `key` is worth.
     ///
     /// # Errors
