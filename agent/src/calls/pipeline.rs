@@ -158,6 +158,8 @@ pub struct Pipeline<S> {
     origin: Origin,
     selection: Selection,
     judgements: Vec<(u64, VerdictEntry)>,
+    /// Processes with sockets that carry TLS.
+    sealed: Vec<u32>,
     /// The latest instant of any record.
     latest: Nanos,
     outputs: VecDeque<Output>,
@@ -181,6 +183,7 @@ impl<S: FactsSource> Pipeline<S> {
             origin,
             selection,
             judgements: Vec::new(),
+            sealed: Vec::new(),
             latest: 0,
             outputs: VecDeque::new(),
             undecodable: 0,
@@ -254,6 +257,11 @@ impl<S: FactsSource> Pipeline<S> {
         self.endpoints.take_judgements()
     }
 
+    /// Processes whose sockets were found to carry TLS since the last time this was asked.
+    pub fn take_sealed(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.sealed)
+    }
+
     /// The next call or fault.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -304,6 +312,7 @@ impl<S: FactsSource> Pipeline<S> {
         socket.place = Some((record.key & !1, record.ino));
         if !socket.sealed && record.flags & flags::FIRST != 0 && looks_sealed(payload) {
             self.seal(record.pair);
+            self.sealed.push(record.header.tgid);
             return;
         }
         if socket.sealed {
