@@ -76,6 +76,12 @@ impl Tracker {
         }
     }
 
+    /// The socket that writes `stream` is closed; the one that reads it is as well, or is not seen.
+    pub fn closed(&mut self, stream: StreamId, at: Nanos) {
+        self.latest = self.latest.max(at);
+        self.end_of_stream(stream, at);
+    }
+
     /// The reader has read the end: nothing more will come.
     pub(crate) fn end_of_stream(&mut self, id: StreamId, at: Nanos) {
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -288,7 +294,7 @@ impl Tracker {
         }
     }
 
-    fn remove_stream(&mut self, id: StreamId) {
+    pub(crate) fn remove_stream(&mut self, id: StreamId) {
         self.stop_holding(id);
         let Some(mut stream) = self.streams.remove(&id) else {
             return;

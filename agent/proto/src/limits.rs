@@ -18,6 +18,11 @@ pub struct Limits {
     /// Bytes kept after a hole, from which the end of a message is understood.
     pub tail_bytes: usize,
 
+    /// Longest head of an HTTP/1 message, and longest trailers, in bytes; longer is not HTTP.
+    pub head_bytes: usize,
+    /// Longest line with the size of a chunk, extensions included, in bytes.
+    pub chunk_line_bytes: usize,
+
     /// Most bytes that a stream can have moved: larger counts are taken for this one.
     pub stream_bytes: u64,
     /// Streams known at a time.
@@ -108,6 +113,8 @@ impl Default for Limits {
             captured_bytes: 16 * 1024,
             json_depth: 10_000,
             tail_bytes: 16 * 1024,
+            head_bytes: 64 * 1024,
+            chunk_line_bytes: 4 * 1024,
             stream_bytes: 1 << 46,
             streams: 32 * 1024,
             calls_in_flight: 64 * 1024,

@@ -98,15 +98,25 @@ impl Body {
         match &mut self.text {
             Text::Document(messages) => messages.gap(len, limits),
             // A syscall that is not captured whole is one large event: what follows is its end.
-            Text::Events { messages, .. } => messages.as_mut().and_then(|messages| messages.gap(len, limits)),
+            Text::Events {
+                messages: Some(messages),
+                ..
+            } => messages.gap(len, limits),
+            Text::Events { stream, .. } => stream.gap(len).map(|_| Found::Cut),
             Text::Other => None,
         }
     }
 
     /// The body is complete.
     pub(crate) fn finish(&mut self, limits: &Limits, take: &mut impl FnMut(&Envelope, Found)) {
-        if let Text::Document(messages) = &mut self.text {
-            messages.finish(limits, take);
+        match &mut self.text {
+            Text::Document(messages) => messages.finish(limits, take),
+            Text::Events { stream, messages, .. } => {
+                if stream.end().is_some() && messages.take().is_some() {
+                    take(&Envelope::default(), Found::Cut);
+                }
+            }
+            Text::Other => {}
         }
     }
 }
@@ -132,12 +142,13 @@ impl Text {
         let mut rest = text;
         while !rest.is_empty() {
             let (taken, event) = stream.push(rest);
-            let position = at + (text.len() - rest.len()) as u64;
+            let (position, given) = (at + (text.len() - rest.len()) as u64, rest);
             rest = &rest[taken..];
             match event {
                 None => {}
                 Some(Sse::Data(data)) => {
-                    let data_at = position + (taken - data.len()) as u64;
+                    // It is a part of what was given: a line end may follow it.
+                    let data_at = position + (data.as_ptr().addr() - given.as_ptr().addr()) as u64;
                     start.extend(data.iter().take(limits.uri_bytes.saturating_sub(start.len())));
                     messages
                         .get_or_insert_with(|| Box::new(Messages::new()))
@@ -148,9 +159,15 @@ impl Text {
                         messages.new_line(limits, take);
                     }
                 }
-                Some(Sse::Dispatch { name, resumable, .. }) => {
-                    notes.resumable |= resumable;
-                    if name == EventName::Endpoint {
+                Some(Sse::Cut) => {
+                    if messages.take().is_some() {
+                        take(&Envelope::default(), Found::Cut);
+                    }
+                    *start = Vec::new();
+                }
+                Some(Sse::Dispatch(event)) => {
+                    notes.resumable |= event.has_id;
+                    if event.name == EventName::Endpoint {
                         notes.endpoint = session_of(start);
                     } else if let Some(messages) = messages {
                         messages.finish(limits, take);

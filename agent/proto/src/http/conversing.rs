@@ -11,7 +11,7 @@ use crate::pairing::Seen;
 use crate::recognise::{self, Sign};
 use crate::rpc::{self, Kind};
 use crate::tracker::Tracker;
-use crate::{ConnectionId, Direction, Loss, SessionToken, Transport, connection};
+use crate::{ConnectionId, Direction, SessionToken, Transport, connection};
 
 impl Tracker {
     /// Takes what a body was found to hold.
@@ -279,6 +279,3 @@ impl Tracker {
         self.watch_link(place.link);
     }
 }
-
-/// What a call whose answer was not understood says.
-pub(crate) const NOT_UNDERSTOOD: Loss = Loss::Gap;

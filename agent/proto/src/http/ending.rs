@@ -177,6 +177,12 @@ impl Tracker {
                     }
                 }
             }
+            // Processes live longer than their connections.
+            let streams = self.links.get(&pair).map_or([None, None], |link| link.streams);
+            for stream in streams.into_iter().flatten() {
+                self.flush_answered(stream);
+                self.remove_stream(stream);
+            }
         }
         self.remove_link_if_over(pair);
     }

@@ -17,8 +17,7 @@ pub(crate) struct Posted {
 pub(crate) struct Exchange {
     pub(crate) key: ExchangeKey,
     pub(crate) asked: Box<RequestHead>,
-    /// Position of the request's first byte, and when it was written.
-    pub(crate) start: u64,
+    /// When the request's first byte was written.
     pub(crate) at: Nanos,
     pub(crate) answer: Option<Answer>,
     /// Bodies of the request and of the response while they are under way.
@@ -44,11 +43,10 @@ pub(crate) struct Answer {
 }
 
 impl Exchange {
-    pub(crate) fn new(key: ExchangeKey, asked: Box<RequestHead>, start: u64, at: Nanos) -> Self {
+    pub(crate) fn new(key: ExchangeKey, asked: Box<RequestHead>, at: Nanos) -> Self {
         Self {
             key,
             asked,
-            start,
             at,
             answer: None,
             bodies: [None, None],

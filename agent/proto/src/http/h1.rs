@@ -1,266 +1,399 @@
-use super::{ExchangeKey, Fields, Part, RequestHead, ResponseHead, Verb};
+//! HTTP/1.0 and 1.1: one direction of one connection.
+//!
+//! Framing of messages: <https://www.rfc-editor.org/rfc/rfc9112#section-6>.
+
+mod chunks;
+mod seek;
+mod start;
+
+#[cfg(test)]
+mod tests;
+
+use super::{ExchangeKey, Part};
 use crate::limits::Limits;
-#[derive(Debug, PartialEq, Clone, Copy)]
-enum M {
+use chunks::{Chunk, Chunks};
+use start::{Framing, Head};
+
+pub(crate) use seek::{looks_like_request, looks_like_response};
+
+/// What travels in this direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Requests,
+    Responses,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Before or within a head.
     Head,
-    Len(u64),
-    Close,
-    Size,
-    Chunk(u64),
-    ChunkEnd,
-    Trailer,
+    /// So many bytes of the body are left; never 0.
+    Fixed(u64),
+    Chunked(Chunks),
+    UntilClose,
+    /// The message is complete, which is yet to be said. `cut`: so is that the next is lost.
+    Done {
+        cut: bool,
+    },
+    /// It is yet to be said that the message is lost.
+    Cut,
+    /// It is yet to be said that another protocol follows.
+    Switching,
     Switched,
-    Ended,
+    /// Nobody knows where a message begins: start lines are looked for.
+    Lost,
 }
-#[derive(Debug)]
+
+/// Finds the messages of one direction of an HTTP/1 connection.
+///
+/// After each push, gap or end, [`H1::push`] is to be called with what is left of the bytes, even
+/// when that is nothing, until it answers `None`: only then has everything been said.
+#[derive(Clone, Debug)]
 pub(crate) struct H1 {
-    req: bool,
-    mid: bool,
-    m: M,
-    buf: Vec<u8>,
-    start: u64,
-    key: u64,
-    next: u64,
-    sw: bool,
+    role: Role,
+    state: State,
+    /// In a head, its bytes so far; while lost, the end of the line so far. Empty in bodies, and
+    /// where heads come in one piece.
+    buffer: Vec<u8>,
+    /// In a head, where its last line begins in the buffer.
+    line: usize,
+    /// The head was found by looking for it: if it is none, that is no news.
+    speculative: bool,
+    head_start: u64,
+    exchange: ExchangeKey,
 }
+
 impl H1 {
-    pub(crate) fn requests(mid: bool) -> Self {
+    /// Requests, from the first byte of the connection or (`midway`) from anywhere.
+    pub(crate) fn requests(midway: bool) -> Self {
+        Self::new(Role::Requests, midway)
+    }
+
+    /// Responses, from the first byte of the connection or (`midway`) from anywhere.
+    pub(crate) fn responses(midway: bool) -> Self {
+        Self::new(Role::Responses, midway)
+    }
+
+    fn new(role: Role, midway: bool) -> Self {
         Self {
-            req: true,
-            mid,
-            m: M::Head,
-            buf: vec![],
-            start: 0,
-            key: 0,
-            next: 0,
-            sw: false,
+            role,
+            state: if midway { State::Lost } else { State::Head },
+            buffer: Vec::new(),
+            line: 0,
+            speculative: false,
+            head_start: 0,
+            exchange: 0,
         }
     }
-    pub(crate) fn responses(mid: bool) -> Self {
-        Self {
-            req: false,
-            ..Self::requests(mid)
-        }
-    }
+
+    /// Position of the first byte of the current message's head.
     pub(crate) fn head_start(&self) -> u64 {
-        self.start
+        self.head_start
     }
+
+    /// Position of the first byte of a head that is not complete.
     pub(crate) fn open_head(&self) -> Option<u64> {
-        (self.m == M::Head && !self.buf.is_empty()).then_some(self.start)
+        (matches!(self.state, State::Head) && !self.buffer.is_empty()).then_some(self.head_start)
     }
+
+    /// Ordinal of the current message, or of the next when none is open. A message that was cut or
+    /// bad has one too.
+    pub(crate) fn exchange(&self) -> ExchangeKey {
+        self.exchange
+    }
+
+    /// The response whose head was just reported answers a HEAD request: it has no body.
     pub(crate) fn no_body(&mut self) {
-        self.m = M::Ended;
-    }
-    fn line(&mut self, b: &[u8]) -> (usize, bool) {
-        match memchr::memchr(b'\n', b) {
-            Some(i) => {
-                self.buf.extend(&b[..=i]);
-                (i + 1, true)
-            }
-            None => {
-                self.buf.extend(b);
-                (b.len(), false)
-            }
+        if matches!(self.state, State::Fixed(_) | State::Chunked(_) | State::UntilClose) {
+            self.state = State::Done { cut: false };
         }
     }
+
+    /// What follows is another protocol, as the other direction told: no byte is looked at again.
+    pub(crate) fn switch(&mut self) {
+        self.buffer = Vec::new();
+        self.state = State::Switched;
+    }
+
+    /// Takes bytes up to and including the next part. `position` is that of the first byte.
     pub(crate) fn push<'a>(
         &mut self,
-        pos: u64,
-        b: &'a [u8],
+        position: u64,
+        bytes: &'a [u8],
         limits: &Limits,
     ) -> (usize, Option<(ExchangeKey, Part<'a>)>) {
         let mut at = 0;
-        loop {
-            let r = &b[at..];
-            match self.m {
-                M::Ended => {
-                    self.m = M::Head;
-                    return (at, Some((self.key, Part::End)));
+        let part = loop {
+            match &mut self.state {
+                State::Done { cut } => {
+                    let cut = *cut;
+                    break Some(self.close(Part::End, if cut { State::Cut } else { State::Head }));
                 }
-                M::Switched => {
-                    return (
-                        at,
-                        if std::mem::replace(&mut self.sw, false) {
-                            Some((self.key, Part::Switched))
-                        } else {
-                            None
-                        },
-                    );
+                State::Cut => break Some(self.close(Part::Cut, State::Lost)),
+                State::Switching => break Some(self.close(Part::Switched, State::Switched)),
+                _ if at == bytes.len() => break None,
+                State::Switched => at = bytes.len(),
+                State::Lost => at = self.seek(position, bytes, at),
+                State::Head => {
+                    let (next, part) = self.head(position, bytes, at, limits);
+                    at = next;
+                    if part.is_some() {
+                        break part;
+                    }
                 }
-                _ if r.is_empty() => return (at, None),
-                M::Head => {
-                    if self.buf.is_empty() {
-                        self.start = pos + at as u64;
+                State::UntilClose => {
+                    let body = &bytes[at..];
+                    at = bytes.len();
+                    break Some((self.exchange, Part::Body(body)));
+                }
+                State::Fixed(left) => {
+                    let here = clamp(*left, bytes.len() - at);
+                    let body = &bytes[at..at + here];
+                    at += here;
+                    *left -= here as u64;
+                    if *left == 0 {
+                        self.state = State::Done { cut: false };
                     }
-                    let (n, done) = self.line(r);
-                    at += n;
-                    if !done {
-                        continue;
-                    }
-                    if self.buf == b"\r\n" {
-                        self.buf.clear();
-                        continue;
-                    }
-                    if !self.buf.ends_with(b"\r\n\r\n") {
-                        continue;
-                    }
-                    let head = std::mem::take(&mut self.buf);
-                    let mut hs = [httparse::EMPTY_HEADER; 128];
-                    let mut f = Fields::default();
-                    let (mut len, mut chunked) = (None, false);
-                    let mut note = |hs: &[httparse::Header<'_>]| {
-                        for h in hs {
-                            f.note(h.name.as_bytes(), h.value, limits);
-                            if h.name.eq_ignore_ascii_case("content-length") {
-                                len = std::str::from_utf8(h.value)
-                                    .ok()
-                                    .and_then(|v| v.trim().parse::<u64>().ok());
-                            }
-                            if h.name.eq_ignore_ascii_case("transfer-encoding") {
-                                chunked = true;
-                            }
+                    break Some((self.exchange, Part::Body(body)));
+                }
+                State::Chunked(chunks) => {
+                    let (taken, found) = chunks.push(&bytes[at..], limits);
+                    let before = at;
+                    at += taken;
+                    match found {
+                        None => {}
+                        Some(Chunk::Data(len)) => {
+                            let body = &bytes[before + taken - len..at];
+                            break Some((self.exchange, Part::Body(body)));
                         }
-                    };
-                    let part;
-                    if self.req {
-                        let mut q = httparse::Request::new(&mut hs);
-                        if q.parse(&head).is_err() {
-                            continue;
-                        }
-                        note(q.headers);
-                        let verb = match q.method {
-                            Some("GET") => Verb::Get,
-                            Some("POST") => Verb::Post,
-                            Some("DELETE") => Verb::Delete,
-                            Some("HEAD") => Verb::Head,
-                            _ => Verb::Other,
-                        };
-                        part = Part::Request(Box::new(RequestHead::new(
-                            verb,
-                            q.path.unwrap_or("").as_bytes(),
-                            f,
-                            limits,
-                        )));
-                        self.m = if chunked {
-                            M::Size
-                        } else {
-                            match len {
-                                Some(n) if n > 0 => M::Len(n),
-                                _ => M::Ended,
-                            }
-                        };
-                    } else {
-                        let mut q = httparse::Response::new(&mut hs);
-                        if q.parse(&head).is_err() {
-                            continue;
-                        }
-                        note(q.headers);
-                        let status = q.code.unwrap_or(0);
-                        if status < 200 && status != 101 {
-                            continue;
-                        }
-                        self.m = if status == 101 {
-                            self.sw = true;
-                            M::Switched
-                        } else if chunked {
-                            M::Size
-                        } else {
-                            match len {
-                                Some(0) => M::Ended,
-                                Some(n) => M::Len(n),
-                                None if status == 204 || status == 304 => M::Ended,
-                                None => M::Close,
-                            }
-                        };
-                        part = Part::Response(Box::new(ResponseHead { status, fields: f }));
-                    }
-                    self.key = self.next;
-                    self.next += 1;
-                    return (at, Some((self.key, part)));
-                }
-                M::Len(n) | M::Chunk(n) => {
-                    let take = r.len().min(n as usize);
-                    let left = n - take as u64;
-                    self.m = match self.m {
-                        M::Len(_) if left == 0 => M::Ended,
-                        M::Len(_) => M::Len(left),
-                        _ if left == 0 => M::ChunkEnd,
-                        _ => M::Chunk(left),
-                    };
-                    return (at + take, Some((self.key, Part::Body(&r[..take]))));
-                }
-                M::Close => return (b.len(), Some((self.key, Part::Body(r)))),
-                M::Size => {
-                    let (n, done) = self.line(r);
-                    at += n;
-                    if done {
-                        let l = std::mem::take(&mut self.buf);
-                        let t = String::from_utf8_lossy(&l);
-                        let n = u64::from_str_radix(t.trim(), 16).unwrap_or(0);
-                        self.m = if n == 0 { M::Trailer } else { M::Chunk(n) };
-                    }
-                }
-                M::ChunkEnd => {
-                    let (n, done) = self.line(r);
-                    at += n;
-                    if done {
-                        self.buf.clear();
-                        self.m = M::Size;
-                    }
-                }
-                M::Trailer => {
-                    let (n, done) = self.line(r);
-                    at += n;
-                    if done {
-                        let l = std::mem::take(&mut self.buf);
-                        if l == b"\r\n" {
-                            self.m = M::Ended;
-                        }
+                        Some(Chunk::End) => self.state = State::Done { cut: false },
+                        Some(Chunk::Bad) => break Some(self.close(Part::Bad, State::Lost)),
                     }
                 }
             }
-        }
+        };
+        (at, part)
     }
-    pub(crate) fn gap(&mut self, _s: u64, n: u64, _l: &Limits) -> Option<(ExchangeKey, Part<'static>)> {
-        match self.m {
-            M::Len(k) if n < k => {
-                self.m = M::Len(k - n);
-                Some((self.key, Part::Missing(n)))
-            }
-            M::Chunk(k) if n < k => {
-                self.m = M::Chunk(k - n);
-                Some((self.key, Part::Missing(n)))
-            }
-            _ => {
-                let open = self.m != M::Head;
-                self.m = M::Head;
-                self.buf.clear();
-                open.then_some((self.key, Part::Cut))
-            }
+
+    /// The next `len` bytes are missing.
+    pub(crate) fn gap(&mut self, len: u64) -> Option<(ExchangeKey, Part<'static>)> {
+        if len == 0 {
+            return None;
         }
+        let missing = match &mut self.state {
+            State::Switching | State::Switched => return None,
+            State::Lost => 0,
+            State::Done { cut } => {
+                *cut = true;
+                return None;
+            }
+            State::Cut => return None,
+            State::Head => 0,
+            State::UntilClose => len,
+            State::Fixed(left) => {
+                let missing = len.min(*left);
+                *left -= missing;
+                if *left == 0 {
+                    self.state = State::Done { cut: len > missing };
+                }
+                missing
+            }
+            State::Chunked(chunks) => {
+                let missing = chunks.skip(len);
+                if missing < len {
+                    self.state = State::Cut;
+                }
+                missing
+            }
+        };
+        if missing > 0 {
+            return Some((self.exchange, Part::Missing(missing)));
+        }
+        let silent = matches!(self.state, State::Lost) || self.speculative;
+        self.forget_head();
+        if silent {
+            self.state = State::Lost;
+            return None;
+        }
+        Some(self.close(Part::Cut, State::Lost))
     }
+
+    /// The connection ended. To be called until it answers `None`.
     pub(crate) fn end(&mut self) -> Option<(ExchangeKey, Part<'static>)> {
-        match std::mem::replace(&mut self.m, M::Head) {
-            M::Close => Some((self.key, Part::End)),
-            M::Head | M::Switched => None,
-            _ => Some((self.key, Part::Cut)),
+        let open = match self.state {
+            State::Head => !self.buffer.is_empty() && !self.speculative,
+            State::Lost | State::Switched => false,
+            State::Done { cut } => {
+                return Some(self.close(Part::End, if cut { State::Cut } else { State::Head }));
+            }
+            State::UntilClose => return Some(self.close(Part::End, State::Head)),
+            State::Switching => return Some(self.close(Part::Switched, State::Switched)),
+            State::Cut | State::Fixed(_) | State::Chunked(_) => true,
+        };
+        self.forget_head();
+        if !open {
+            return None;
+        }
+        Some(self.close(Part::Cut, State::Head))
+    }
+
+    /// Ends the message with its last part.
+    fn close<'a>(&mut self, part: Part<'a>, next: State) -> (ExchangeKey, Part<'a>) {
+        let key = self.exchange;
+        self.exchange += 1;
+        self.state = next;
+        (key, part)
+    }
+
+    fn forget_head(&mut self) {
+        self.buffer = Vec::new();
+        self.line = 0;
+        self.speculative = false;
+    }
+
+    /// Takes bytes of a head: all at once when it is here as a whole, else line by line.
+    fn head<'a>(
+        &mut self,
+        position: u64,
+        bytes: &'a [u8],
+        from: usize,
+        limits: &Limits,
+    ) -> (usize, Option<(ExchangeKey, Part<'a>)>) {
+        let mut at = from;
+        if self.buffer.is_empty() {
+            // Some peers put an empty line before the request line (RFC 9112, 2.2).
+            let empty = bytes[at..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+            at += empty.count();
+            if at == bytes.len() {
+                return (at, None);
+            }
+            self.head_start = position + at as u64;
+            if let Some((len, head)) = start::parse(self.role, &bytes[at..], limits)
+                && len <= limits.head_bytes
+            {
+                return (at + len, self.begin(head));
+            }
+        }
+        while at < bytes.len() {
+            // One byte more than may be: whether the head is too long does not depend on its pieces.
+            let room = limits.head_bytes.saturating_add(1).saturating_sub(self.buffer.len());
+            let rest = &bytes[at..bytes.len().min(at.saturating_add(room))];
+            let newline = memchr::memchr(b'\n', rest);
+            let piece = &rest[..newline.map_or(rest.len(), |newline| newline + 1)];
+            self.buffer.extend_from_slice(piece);
+            at += piece.len();
+            if self.buffer.len() > limits.head_bytes {
+                self.line = self.buffer.len();
+                return (at, self.lose());
+            }
+            let line = &self.buffer[self.line..];
+            let plausible = match newline {
+                None if self.line > 0 => true,
+                None => start::may_begin(self.role, line),
+                Some(_) if self.line == 0 => start::is_start_line(self.role, line),
+                Some(_) => start::is_field_line(line) || start::is_empty_line(line),
+            };
+            if !plausible {
+                // The line may end with a start line: the newline is left for the search.
+                if newline.is_some() {
+                    self.buffer.pop();
+                    at -= 1;
+                }
+                return (at, self.lose());
+            }
+            if newline.is_none() {
+                continue;
+            }
+            if self.line == 0 || !start::is_empty_line(line) {
+                self.line = self.buffer.len();
+                continue;
+            }
+            let parsed = start::parse(self.role, &self.buffer, limits);
+            let part = match parsed {
+                Some((_, head)) => {
+                    self.forget_head();
+                    self.begin(head)
+                }
+                None => {
+                    self.line = self.buffer.len();
+                    self.lose()
+                }
+            };
+            return (at, part);
+        }
+        (at, None)
+    }
+
+    /// Gives up a head, but for its last line, within which another may begin.
+    fn lose<'a>(&mut self) -> Option<(ExchangeKey, Part<'a>)> {
+        let silent = self.speculative;
+        let last = self.buffer.split_off(self.line);
+        self.forget_head();
+        self.buffer = last;
+        if silent {
+            self.state = State::Lost;
+            return None;
+        }
+        Some(self.close(Part::Bad, State::Lost))
+    }
+
+    /// What follows a head that is complete.
+    fn begin<'a>(&mut self, head: Head) -> Option<(ExchangeKey, Part<'a>)> {
+        let part = match head {
+            // Interim responses announce the one that counts.
+            Head::Response(head, _) if (100..200).contains(&head.status) && head.status != 101 => return None,
+            Head::Bad => return Some(self.close(Part::Bad, State::Lost)),
+            Head::Request(head, framing) => {
+                self.state = framing.into();
+                Part::Request(head)
+            }
+            Head::Response(head, framing) => {
+                self.state = if head.status == 101 {
+                    State::Switching
+                } else {
+                    framing.into()
+                };
+                Part::Response(head)
+            }
+        };
+        Some((self.exchange, part))
+    }
+
+    /// Looks for a start line; returns up to where, or behind the line when there is one.
+    fn seek(&mut self, position: u64, bytes: &[u8], from: usize) -> usize {
+        let rest = &bytes[from..];
+        let Some(newline) = memchr::memchr(b'\n', rest) else {
+            seek::keep_last(&mut self.buffer, rest);
+            return bytes.len();
+        };
+        let at = from + newline + 1;
+        seek::keep_last(&mut self.buffer, &rest[..=newline]);
+        match seek::start_line(self.role, &self.buffer) {
+            Some(begin) => {
+                self.buffer.drain(..begin);
+                self.line = self.buffer.len();
+                self.head_start = (position + at as u64).saturating_sub(self.buffer.len() as u64);
+                self.speculative = true;
+                self.state = State::Head;
+            }
+            None => self.buffer.clear(),
+        }
+        at
+    }
+}
+
+impl From<Framing> for State {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::None | Framing::Length(0) => Self::Done { cut: false },
+            Framing::Length(len) => Self::Fixed(len),
+            Framing::Chunked => Self::Chunked(Chunks::default()),
+            Framing::UntilClose => Self::UntilClose,
         }
     }
 }
-pub(crate) fn looks_like_request(b: &[u8]) -> Option<bool> {
-    for v in ["GET /", "POST /", "DELETE /", "HEAD /", "PUT /", "OPTIONS /"] {
-        let n = b.len().min(v.len());
-        if b[..n] == v.as_bytes()[..n] {
-            return (b.len() >= v.len()).then_some(true);
-        }
-    }
-    Some(false)
-}
-pub(crate) fn looks_like_response(b: &[u8]) -> Option<bool> {
-    let n = b.len().min(7);
-    if b[..n] == b"HTTP/1."[..n] {
-        (n == 7).then_some(true)
-    } else {
-        Some(false)
-    }
+
+/// `len`, but at most `most`.
+fn clamp(len: u64, most: usize) -> usize {
+    usize::try_from(len).map_or(most, |len| len.min(most))
 }

@@ -8,7 +8,7 @@ use super::h2::H2;
 use super::{ExchangeKey, Part};
 use crate::limits::Limits;
 use crate::recognise::Suspect;
-use crate::{ConnectionId, Direction, Nanos, PairId, StreamId};
+use crate::{ConnectionId, Direction, Nanos, StreamId};
 
 /// The framing of one direction.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Wire {
 
     pub(crate) fn gap(&mut self, start: u64, len: u64, limits: &Limits) -> Option<(ExchangeKey, Part<'static>)> {
         match self {
-            Self::Http1(wire) => wire.gap(start, len, limits),
+            Self::Http1(wire) => wire.gap(len),
             Self::Http2(wire) => wire.gap(start, len, limits),
         }
     }
@@ -48,6 +48,26 @@ impl Wire {
         match self {
             Self::Http1(wire) => wire.end(),
             Self::Http2(wire) => wire.end(limits),
+        }
+    }
+
+    /// Takes the number of bytes that were passed over in search of a beginning.
+    pub(crate) fn take_skipped(&mut self) -> u64 {
+        match self {
+            Self::Http1(_) => 0,
+            Self::Http2(wire) => wire.take_skipped(),
+        }
+    }
+
+    /// Whether the message that was last cut was taken back by its sender.
+    pub(crate) fn was_reset(&self) -> bool {
+        matches!(self, Self::Http2(wire) if wire.reset().is_some())
+    }
+
+    /// The exchange is over: nothing more is expected of it.
+    pub(crate) fn close(&mut self, exchange: ExchangeKey) {
+        if let Self::Http2(wire) = self {
+            wire.close(exchange);
         }
     }
 
@@ -88,7 +108,6 @@ pub(crate) struct Closing {
 /// A connection that carries HTTP.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) id: PairId,
     /// Its streams: requests first.
     pub(crate) streams: [Option<StreamId>; 2],
     pub(crate) wires: [Wire; 2],
@@ -118,9 +137,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(id: PairId, wires: [Wire; 2]) -> Self {
+    pub(crate) fn new(wires: [Wire; 2]) -> Self {
         Self {
-            id,
             streams: [None, None],
             wires,
             exchanges: VecDeque::new(),
@@ -190,6 +208,9 @@ impl Link {
     /// Takes the exchange out.
     pub(crate) fn remove(&mut self, key: ExchangeKey) -> Option<Exchange> {
         let at = self.exchanges.iter().position(|exchange| exchange.key == key)?;
+        for wire in &mut self.wires {
+            wire.close(key);
+        }
         self.exchanges.remove(at)
     }
 }

@@ -101,7 +101,7 @@ impl Tracker {
             .map(|stream| (stream.id, !is_untouched(stream)));
         let midway = |of: Direction| of != direction && other.is_some_and(|(_, touched)| touched);
         let wires = [Direction::ClientToServer, Direction::ServerToClient].map(|of| wire(version, of, midway(of)));
-        self.links.insert(pair, Box::new(Link::new(pair, wires)));
+        self.links.insert(pair, Box::new(Link::new(wires)));
         self.join_link(id, pair, direction);
         if let Some((other, _)) = other {
             self.join_link(other, pair, direction.reversed());

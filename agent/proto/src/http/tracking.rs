@@ -63,7 +63,10 @@ impl Tracker {
             let (taken, part) = link.wires[direction as usize].push(at, bytes, &limits);
             at += taken as u64;
             bytes = &bytes[taken..];
+            let skipped = link.wires[direction as usize].take_skipped();
             self.output.stats.bytes_parsed += taken as u64;
+            self.output.stats.bytes_parsed -= skipped;
+            self.output.stats.bytes_skipped += skipped;
             let Some((key, part)) = part else {
                 self.output.stats.bytes_skipped += bytes.len() as u64;
                 return;
@@ -201,7 +204,7 @@ impl Tracker {
         };
         let start = link.wires[place.direction as usize].head_start();
         let at = stream.seen(start, start, false, place.now).at;
-        let mut exchange = Exchange::new(place.exchange, head, start, at);
+        let mut exchange = Exchange::new(place.exchange, head, at);
         let fields = &exchange.asked.fields;
         let posts = exchange.asked.verb == Verb::Post && matches!(fields.media, Media::Json | Media::Unsaid);
         if posts {
@@ -282,6 +285,7 @@ impl Tracker {
         let Some(link) = self.links.get_mut(&place.link) else {
             return;
         };
+        let reset = cut && link.wires[place.direction as usize].was_reset();
         let Some(exchange) = link.exchange(place.direction, place.exchange) else {
             return;
         };
@@ -300,7 +304,7 @@ impl Tracker {
             return;
         };
         match place.direction {
-            Direction::ClientToServer if cut && was_asked => {
+            Direction::ClientToServer if cut && (was_asked || reset) => {
                 // HTTP/2: the client wants no answer any more.
                 if let Some(exchange) = link.remove(place.exchange) {
                     self.client_left(place.link, exchange, place.now);

@@ -84,7 +84,7 @@ impl Header {
             Kind::Data | Kind::Headers | Kind::Continuation => on_stream,
             Kind::Priority => on_stream && length == 5,
             Kind::RstStream => on_stream && length == 4,
-            Kind::Settings => !on_stream && length % 6 == 0 && (length == 0 || !self.has(ACK)),
+            Kind::Settings => !on_stream && length.is_multiple_of(6) && (length == 0 || !self.has(ACK)),
             Kind::PushPromise => on_stream && sender == Sender::Server && length >= 4,
             Kind::Ping => !on_stream && length == 8,
             Kind::GoAway => !on_stream && length >= 8,
