@@ -128,6 +128,18 @@ pub(crate) fn bytes_in_messages(headers: u64, count: u64) -> u64 {
     sum
 }
 
+/// Address of the first of the bytes that the `struct iovec` at `iov` describes; 0 when it is not resident.
+#[inline(always)]
+pub(crate) fn first_of_vector(iov: u64) -> u64 {
+    read_user::<IoVec>(iov).map_or(0, |first| first.base)
+}
+
+/// As [`first_of_vector`], for the `struct msghdr` at `header`.
+#[inline(always)]
+pub(crate) fn first_of_message(header: u64) -> u64 {
+    read_user::<MsgHdr>(header).map_or(0, |header| first_of_vector(header.iov))
+}
+
 /// Messages of one recvmmsg or sendmmsg that are followed.
 const MAX_MESSAGES: u64 = 8;
 /// Size of `struct mmsghdr`, and where its `msg_len` is.
@@ -190,7 +202,7 @@ impl Extent {
         let budget = match sampling {
             Sampling::Watched => u64::from(globals::BUDGET.load()),
             Sampling::Unjudged => UNJUDGED_BUDGET,
-            Sampling::Metadata => 0,
+            Sampling::Metadata | Sampling::Sealed => 0,
         };
         let (head, tail, end) = match (budget, len <= budget) {
             (0, _) => (0, 0, 0),

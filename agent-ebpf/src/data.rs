@@ -9,11 +9,13 @@ use crate::emit::{Wake, emit};
 use crate::maps::{ENTRIES, count};
 use crate::scope::Thread;
 use crate::scratch::{self, with_scratch};
-use crate::stream::{self, Position, Side};
+use crate::stream::{self, Position, Sampling, Side};
 use crate::syscall::Syscall;
+use crate::{tcp, tls};
 
-/// recv's flag that leaves the bytes where they are.
-const MSG_PEEK: u64 = 2;
+/// recv's flags that leave the bytes where they are (MSG_PEEK), or that read something else
+/// (MSG_ERRQUEUE).
+const NOT_TAKEN: u64 = 0x2 | 0x2000;
 /// A descriptor that no table has.
 const NO_FD: u32 = u32::MAX;
 
@@ -68,9 +70,11 @@ pub(crate) fn returned(syscall: Syscall, thread: Thread, entered: u64, regs: u64
         len: ret as u64,
     };
     match syscall {
-        Syscall::RecvFrom if args[3] & MSG_PEEK != 0 => return,
-        Syscall::RecvMsg if args[2] & MSG_PEEK != 0 => return,
-        Syscall::RecvMmsg if args[3] & MSG_PEEK != 0 => return,
+        Syscall::RecvFrom if args[3] & NOT_TAKEN != 0 => return,
+        // Asked for nothing, it says nothing.
+        Syscall::Read | Syscall::RecvFrom if args[2] == 0 => return,
+        Syscall::RecvMsg if args[2] & NOT_TAKEN != 0 => return,
+        Syscall::RecvMmsg if args[3] & NOT_TAKEN != 0 => return,
         Syscall::Splice | Syscall::Tee | Syscall::VmSplice | Syscall::SendFile => {
             // tee leaves the bytes where they are, vmsplice takes them from memory.
             let (from, to) = match syscall {
@@ -93,6 +97,18 @@ pub(crate) fn returned(syscall: Syscall, thread: Thread, entered: u64, regs: u64
     let Some(position) = stream::advance(fd, side, transfer.len, transfer.entered) else {
         return;
     };
+    if side == Side::Writer && position.may_be_tls() {
+        let bytes = match place {
+            Place::Buffer => args[1],
+            Place::Vector => capture::first_of_vector(args[1]),
+            // A `struct mmsghdr` begins with a `struct msghdr`.
+            Place::Message | Place::Messages => capture::first_of_message(args[1]),
+        };
+        tls::sent(thread, position.pair, position.key, bytes);
+    }
+    if position.sampling == Sampling::Sealed {
+        return;
+    }
     let done = with_scratch(|depth| {
         // Written in place: the stack has no room for a record.
         if let Some(scratch) = scratch::at(depth) {
@@ -152,6 +168,9 @@ impl Transfer {
         let Some(position) = stream::advance(fd, side, self.len, self.entered) else {
             return;
         };
+        if position.sampling == Sampling::Sealed {
+            return;
+        }
         count(Counter::OpaqueBytes, self.len);
         emit::<DataRecord>(Wake::Later, 0, |to| {
             let bits = flags::OPAQUE | flags::FIRST | flags::LAST;
@@ -181,7 +200,7 @@ impl Transfer {
             at: 0,
             flags: bits | position.flags | if side == Side::Reader { flags::READ } else { 0 },
             totals: Totals::default(),
-            tcp: Tcp::default(),
+            tcp: position.sock().map_or(Tcp::default(), tcp::measured),
         }
     }
 }

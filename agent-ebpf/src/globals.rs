@@ -1,5 +1,6 @@
 //! Values that the agent sets before the programs are loaded; constants to the verifier.
 
+use agent_abi::ABSENT;
 use aya_ebpf::Global;
 
 macro_rules! globals {
@@ -40,4 +41,26 @@ globals! {
     SOCK_SOCKET = 0;
     UNIX_PEER = 0;
     UNIX_ADDR = 0;
+    SOCK_PROTOCOL = ABSENT;
+    SOCK_FLAGS = ABSENT;
+    SOCK_NUM = ABSENT;
+    SOCK_DPORT = ABSENT;
+    SOCK_RCV_SADDR = ABSENT;
+    SOCK_DADDR = ABSENT;
+    SOCK_V6_RCV_SADDR = ABSENT;
+    SOCK_V6_DADDR = ABSENT;
+    SOCK_NET = ABSENT;
+    NET_NS = ABSENT;
+    NS_INUM = ABSENT;
+    TCP_WRITE_SEQ = ABSENT;
+    TCP_SND_NXT = ABSENT;
+    TCP_SND_UNA = ABSENT;
+    TCP_BYTES_SENT = ABSENT;
+    TCP_BYTES_RETRANS = ABSENT;
+    TCP_BYTES_ACKED = ABSENT;
+    TCP_COPIED_SEQ = ABSENT;
+    TCP_RCV_NXT = ABSENT;
+    TCP_BYTES_RECEIVED = ABSENT;
+    TCP_SRTT = ABSENT;
+    TCP_RETRANS = ABSENT;
 }

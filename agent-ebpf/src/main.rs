@@ -2,7 +2,8 @@
 //!
 //! Two tiers of entry points, [`tier1`] (fentry/fexit) and [`tier2`] (raw tracepoints), end in the
 //! same functions of [`data`], which find the stream behind a file descriptor ([`walk`], [`stream`])
-//! and ship what moved on it ([`capture`]). [`life`] follows processes.
+//! ([`connection`] for TCP) and ship what moved on it ([`capture`]). [`life`] follows processes,
+//! [`socket`] connections.
 #![no_std]
 #![no_main]
 // For the one instruction that core does not offer on this target: an atomic addition.
@@ -10,6 +11,7 @@
 
 mod arch;
 mod capture;
+mod connection;
 mod data;
 mod emit;
 mod globals;
@@ -17,10 +19,13 @@ mod life;
 mod maps;
 mod scope;
 mod scratch;
+mod socket;
 mod stream;
 mod syscall;
+mod tcp;
 mod tier1;
 mod tier2;
+mod tls;
 mod walk;
 
 /// The programs call helpers that the kernel reserves for GPL-compatible code.

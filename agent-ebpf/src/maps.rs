@@ -1,6 +1,11 @@
 //! The maps. Sizes of the ring are set by the agent at load.
 
-use agent_abi::{Counter, ENTRY_SLOTS, Entry, MAX_PROCESSES, MAX_STREAMS, StreamState, VerdictEntry};
+use core::arch::asm;
+
+use agent_abi::{
+    Counter, ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, SocketState,
+    StreamState, VerdictEntry,
+};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 
@@ -16,13 +21,22 @@ pub(crate) static SCOPE: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCE
 #[map]
 pub(crate) static ENTRIES: Array<Entry> = Array::with_max_entries(ENTRY_SLOTS, 0);
 
-/// Streams, by the address of the pipe's inode or the writer's sock.
+/// Streams, by the address of the pipe's inode or the writer's unix sock. A TCP sock has two, one by
+/// its address for what it writes and one by its address + 1 for what it reads.
 #[map]
 pub(crate) static STREAMS: LruHashMap<u64, StreamState> = LruHashMap::with_max_entries(MAX_STREAMS, 0);
 
 /// The agent's verdicts, by the same key.
 #[map]
 pub(crate) static VERDICTS: LruHashMap<u64, VerdictEntry> = LruHashMap::with_max_entries(MAX_STREAMS, 0);
+
+/// TCP sockets, by the address of their sock.
+#[map]
+pub(crate) static SOCKETS: LruHashMap<u64, SocketState> = LruHashMap::with_max_entries(MAX_SOCKETS, 0);
+
+/// Verdicts on servers' ends of TCP connections.
+#[map]
+pub(crate) static ENDPOINTS: HashMap<EndpointKey, u32> = HashMap::with_max_entries(MAX_ENDPOINTS, 0);
 
 /// One value per [`Counter`].
 #[map]
@@ -32,7 +46,17 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Cou
 #[inline(always)]
 pub(crate) fn count(counter: Counter, by: u64) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: the slot belongs to this CPU, and programs do not preempt each other on it.
-        unsafe { *value += by };
+        // SAFETY: the slot belongs to this CPU; a packet may interrupt one program with another.
+        add(unsafe { &mut *value }, by);
     }
+}
+
+/// Adds and gives the value before. Two racing additions may both see the same value; the sum stays
+/// right. (An atomic that returns the old value needs 5.12.)
+#[inline(always)]
+pub(crate) fn add(value: &mut u64, by: u64) -> u64 {
+    let before = *value;
+    // SAFETY: one atomic addition to a valid, aligned word.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) &raw mut *value, in(reg) by) };
+    before
 }

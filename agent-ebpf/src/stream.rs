@@ -1,12 +1,11 @@
 //! Streams: identity, counters and verdicts.
 
-use core::arch::asm;
-
 use agent_abi::{Counter, StreamState, VerdictCode, flags};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
-use crate::maps::{STREAMS, VERDICTS, count};
+use crate::connection;
+use crate::maps::{STREAMS, VERDICTS, add, count};
 use crate::walk::{self, Carrier};
 
 /// Which end of a stream a syscall used.
@@ -28,6 +27,20 @@ pub(crate) struct Position {
     pub(crate) sampling: Sampling,
 }
 
+impl Position {
+    /// Address of the TCP sock.
+    #[inline(always)]
+    pub(crate) fn sock(&self) -> Option<u64> {
+        (self.flags & flags::TCP != 0).then_some(self.key & !1)
+    }
+
+    /// Whether it may be ciphertext whose TLS session is not known.
+    #[inline(always)]
+    pub(crate) fn may_be_tls(&self) -> bool {
+        self.flags & flags::TCP != 0 && (self.sampling == Sampling::Sealed || self.flags & flags::UNJUDGED != 0)
+    }
+}
+
 /// How much of the bytes the agent wants.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sampling {
@@ -37,6 +50,8 @@ pub(crate) enum Sampling {
     Unjudged,
     /// That they moved, not what they are.
     Metadata,
+    /// Nothing: it is ciphertext. But which TLS session wrote it is worth knowing.
+    Sealed,
 }
 
 /// Bytes captured of a stream before its first verdict, and again with every grant.
@@ -80,6 +95,7 @@ fn key_of(carrier: Carrier, side: Side) -> Option<Key> {
                 }),
             }
         }
+        Carrier::Tcp { .. } => None,
     }
 }
 
@@ -91,8 +107,17 @@ pub(crate) fn advance(fd: u32, side: Side, len: u64, entered: u64) -> Option<Pos
     if len == 0 && side == Side::Writer {
         return None;
     }
-    let found = key_of(walk::carrier(fd)?, side)?;
-    let (verdict, grants) = verdict_on(&found);
+    match walk::carrier(fd)? {
+        Carrier::Tcp { sock, ino } => connection::advance(sock, ino, side, len),
+        local => advance_local(local, side, len, entered),
+    }
+}
+
+/// As [`advance`], for a stream that both ends share: a pipe or one direction of a unix socket.
+#[inline(always)]
+fn advance_local(carrier: Carrier, side: Side, len: u64, entered: u64) -> Option<Position> {
+    let found = key_of(carrier, side)?;
+    let (verdict, grants) = verdict_on(found.key, found.ino);
     if verdict == VerdictCode::Ignore as u32 || (len == 0 && verdict != VerdictCode::Watch as u32) {
         return None;
     }
@@ -132,24 +157,31 @@ pub(crate) fn advance(fd: u32, side: Side, len: u64, entered: u64) -> Option<Pos
     if verdict != VerdictCode::Watch as u32 {
         position.flags |= flags::UNJUDGED;
         if sampling == Sampling::Watched {
-            let allowed = ALLOWANCE * (1 + u64::from(grants));
-            position.sampling = if state.sampled < allowed {
-                Sampling::Unjudged
-            } else {
-                Sampling::Metadata
-            };
-            state.sampled += len;
+            position.sampling = sample(state, grants, len);
         }
     }
     Some(position)
 }
 
+/// What is captured of the next `len` bytes of a stream without a verdict.
+#[inline(always)]
+pub(crate) fn sample(state: &mut StreamState, grants: u32, len: u64) -> Sampling {
+    let allowed = ALLOWANCE * (1 + u64::from(grants));
+    let sampling = if state.sampled < allowed {
+        Sampling::Unjudged
+    } else {
+        Sampling::Metadata
+    };
+    state.sampled += len;
+    sampling
+}
+
 /// The verdict's code and its grants.
 #[inline(always)]
-fn verdict_on(found: &Key) -> (u32, u32) {
+pub(crate) fn verdict_on(key: u64, ino: u64) -> (u32, u32) {
     // SAFETY: user space replaces the value whole; a torn read is a verdict of another instant.
-    match unsafe { VERDICTS.get(found.key) } {
-        Some(entry) if entry.ino == found.ino || found.ino == 0 => (entry.verdict, entry.grants),
+    match unsafe { VERDICTS.get(key) } {
+        Some(entry) if entry.ino == ino || ino == 0 => (entry.verdict, entry.grants),
         _ => (VerdictCode::LookAgain as u32, 0),
     }
 }
@@ -198,14 +230,4 @@ fn state_of(found: &Key) -> Option<*mut StreamState> {
         count(Counter::StreamTableFull, 1);
     }
     current
-}
-
-/// Adds and gives the value before. Two racing additions may both see the same value; the sum stays
-/// right. (An atomic that returns the old value needs 5.12.)
-#[inline(always)]
-fn add(value: &mut u64, by: u64) -> u64 {
-    let before = *value;
-    // SAFETY: one atomic addition to a valid, aligned word.
-    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) &raw mut *value, in(reg) by) };
-    before
 }

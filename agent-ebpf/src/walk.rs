@@ -1,5 +1,6 @@
 //! From the current task to the file behind a descriptor, by offsets of the running kernel's BTF.
 
+use agent_abi::ABSENT;
 use aya_ebpf::Global;
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
 
@@ -18,6 +19,15 @@ pub(crate) fn read_field<T>(base: u64, field: &Global<u32>) -> Option<T> {
     read(base + u64::from(field.load()))
 }
 
+/// As [`read_field`], for a field that not every kernel has.
+#[inline(always)]
+pub(crate) fn read_optional<T>(base: u64, field: &Global<u32>) -> Option<T> {
+    if field.load() == ABSENT {
+        return None;
+    }
+    read_field(base, field)
+}
+
 /// As [`read_field`], for a pointer; null is `None`.
 #[inline(always)]
 pub(crate) fn follow(base: u64, field: &Global<u32>) -> Option<u64> {
@@ -31,7 +41,7 @@ pub(crate) fn current_task() -> u64 {
     unsafe { bpf_get_current_task() }
 }
 
-/// A pipe or a unix stream socket behind a descriptor of the current task.
+/// What carries streams, behind a descriptor of the current task.
 pub(crate) enum Carrier {
     /// A pipe or FIFO.
     Pipe {
@@ -49,6 +59,13 @@ pub(crate) enum Carrier {
         /// Address of the other end's sock; 0 when it is gone.
         peer: u64,
     },
+    /// A TCP socket.
+    Tcp {
+        /// Address of its sock.
+        sock: u64,
+        /// Number of its inode.
+        ino: u64,
+    },
 }
 
 const S_IFMT: u16 = 0o170_000;
@@ -56,6 +73,10 @@ const S_IFIFO: u16 = 0o010_000;
 const S_IFSOCK: u16 = 0o140_000;
 const SOCK_STREAM: u16 = 1;
 const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+/// The family of IPv6.
+pub(crate) const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
 
 /// What `fd` is, if it can carry MCP.
 #[inline(always)]
@@ -79,15 +100,17 @@ pub(crate) fn carrier(fd: u32) -> Option<Carrier> {
                 return None;
             }
             let sock = follow(socket, &globals::SOCKET_SK)?;
-            if read_field::<u16>(sock, &globals::SOCK_FAMILY)? != AF_UNIX {
-                return None;
-            }
+            let family = read_field::<u16>(sock, &globals::SOCK_FAMILY)?;
             let ino = read_field(inode, &globals::INODE_INO)?;
-            Some(Carrier::Socket {
-                sock,
-                ino,
-                peer: read_field(sock, &globals::UNIX_PEER)?,
-            })
+            match family {
+                AF_UNIX => Some(Carrier::Socket {
+                    sock,
+                    ino,
+                    peer: read_field(sock, &globals::UNIX_PEER)?,
+                }),
+                AF_INET | AF_INET6 if is_tcp(sock) => Some(Carrier::Tcp { sock, ino }),
+                _ => None,
+            }
         }
         _ => None,
     }
@@ -104,6 +127,12 @@ fn descriptors(table: u64) -> Option<(u32, u64)> {
         read_field(table, &globals::FDT_MAX_FDS)?,
         read_field(table, &globals::FDT_FD)?,
     ))
+}
+
+/// Whether the internet socket `sock` speaks TCP.
+#[inline(always)]
+pub(crate) fn is_tcp(sock: u64) -> bool {
+    read_optional::<u16>(sock, &globals::SOCK_PROTOCOL) == Some(IPPROTO_TCP)
 }
 
 /// Inode number of the socket that `sock` belongs to; 0 when it is closed.

@@ -13,8 +13,8 @@ mod tunable;
 
 pub use counter::Counter;
 pub use map::{
-    ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_STREAMS, Membership, StreamState, VerdictCode,
-    VerdictEntry,
+    ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, Membership, SocketState,
+    StreamState, VerdictCode, VerdictEntry,
 };
 pub use record::{
     ARGS_MAX, BindRecord, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketEvent,
@@ -22,7 +22,7 @@ pub use record::{
 };
 #[cfg(feature = "user")]
 pub use record::{DecodeError, Record};
-pub use tunable::{FIELDS, Field, global};
+pub use tunable::{ABSENT, FIELDS, Field, global};
 
 /// Version of the layouts below.
 pub const VERSION: u32 = 2;

@@ -6,6 +6,8 @@ use core::mem::size_of;
 pub const MAX_PROCESSES: u32 = 32_768;
 /// Streams that the kernel keeps state of; the least recently used give way.
 pub const MAX_STREAMS: u32 = 16_384;
+/// TCP sockets that the kernel keeps state of; the least recently used give way.
+pub const MAX_SOCKETS: u32 = 16_384;
 /// Slots for entry times, indexed by thread id: a power of two.
 pub const ENTRY_SLOTS: u32 = 16_384;
 
@@ -36,13 +38,14 @@ pub struct Entry {
 pub struct StreamState {
     /// Identity: unique while the agent runs.
     pub stream: u64,
-    /// Inode number of the pipe or of the writer's socket; tells a reused key. 0: not known.
+    /// Inode number of the pipe, of the writer's unix socket or of this end's TCP socket; tells a
+    /// reused key. 0: not known.
     pub ino: u64,
     /// As in the data record.
     pub pair: u64,
-    /// Bytes written, since observation began.
+    /// Bytes written, since observation began; for TCP, since the connection began.
     pub written: u64,
-    /// Bytes read, since observation began.
+    /// Bytes read, likewise.
     pub read: u64,
     /// When the last read returned.
     pub last_read: u64,
@@ -50,7 +53,29 @@ pub struct StreamState {
     pub sampled: u64,
 }
 
-/// What user space decided about a stream (value of `VERDICTS`, by key). Owned by user space.
+/// What the kernel knows of a TCP socket (value of `SOCKETS`, by address of its sock). Owned by the
+/// programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketState {
+    /// Identity: unique while the agent runs.
+    pub id: u64,
+    /// Inode number; tells a reused sock. 0: not known yet.
+    pub ino: u64,
+    /// When its SYN was sent, CLOCK_MONOTONIC nanoseconds; 0 when that was not seen.
+    pub connecting: u64,
+    /// Microseconds from SYN to established; 0 when that was not seen.
+    pub connect_us: u32,
+    /// 1 when the agent has been told of it.
+    pub seen: u32,
+    /// Port of this end: the kernel forgets it before it says that the socket is closed.
+    pub port: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
+}
+
+/// What was decided about a stream (value of `VERDICTS`, by key). Owned by user space, but for TCP
+/// streams that the programs have judged by their endpoint: those have `stream` 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerdictEntry {
@@ -102,6 +127,7 @@ pub struct EndpointKey {
 const _: () = {
     assert!(size_of::<Entry>() == 16);
     assert!(size_of::<StreamState>() == 56);
+    assert!(size_of::<SocketState>() == 40);
     assert!(size_of::<VerdictEntry>() == 24);
     assert!(size_of::<EndpointKey>() == 24);
     assert!(ENTRY_SLOTS.is_power_of_two());

@@ -21,11 +21,35 @@ pub struct Field {
     pub of: &'static str,
     /// The member; may be inside anonymous members.
     pub member: &'static str,
+    /// What is not known where a kernel lacks the member: the global is then [`ABSENT`]. `None` when
+    /// nothing works without it.
+    pub lost: Option<&'static str>,
 }
 
+/// What a global says of a field that the running kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
 const fn field(global: &'static str, of: &'static str, member: &'static str) -> Field {
-    Field { global, of, member }
+    Field {
+        global,
+        of,
+        member,
+        lost: None,
+    }
 }
+
+const fn optional(global: &'static str, of: &'static str, member: &'static str, lost: &'static str) -> Field {
+    Field {
+        global,
+        of,
+        member,
+        lost: Some(lost),
+    }
+}
+
+const ADDRESSES: &str = "addresses of TCP connections";
+const NETNS: &str = "network namespaces of TCP connections";
+const OFFSETS: &str = "which bytes were moved on connections that were open before";
 
 /// Every field that the programs walk through.
 pub const FIELDS: &[Field] = &[
@@ -52,4 +76,26 @@ pub const FIELDS: &[Field] = &[
     field("SOCK_SOCKET", "sock", "sk_socket"),
     field("UNIX_PEER", "unix_sock", "peer"),
     field("UNIX_ADDR", "unix_sock", "addr"),
+    optional("SOCK_PROTOCOL", "sock", "sk_protocol", "TCP streams"),
+    optional("SOCK_FLAGS", "sock_common", "skc_flags", "the end of a stream in its byte count"),
+    optional("SOCK_NUM", "sock_common", "skc_num", ADDRESSES),
+    optional("SOCK_DPORT", "sock_common", "skc_dport", ADDRESSES),
+    optional("SOCK_RCV_SADDR", "sock_common", "skc_rcv_saddr", ADDRESSES),
+    optional("SOCK_DADDR", "sock_common", "skc_daddr", ADDRESSES),
+    optional("SOCK_V6_RCV_SADDR", "sock_common", "skc_v6_rcv_saddr", "addresses of IPv6 connections"),
+    optional("SOCK_V6_DADDR", "sock_common", "skc_v6_daddr", "addresses of IPv6 connections"),
+    optional("SOCK_NET", "sock_common", "skc_net", NETNS),
+    optional("NET_NS", "net", "ns", NETNS),
+    optional("NS_INUM", "ns_common", "inum", NETNS),
+    optional("TCP_WRITE_SEQ", "tcp_sock", "write_seq", OFFSETS),
+    optional("TCP_SND_NXT", "tcp_sock", "snd_nxt", OFFSETS),
+    optional("TCP_SND_UNA", "tcp_sock", "snd_una", OFFSETS),
+    optional("TCP_BYTES_SENT", "tcp_sock", "bytes_sent", OFFSETS),
+    optional("TCP_BYTES_RETRANS", "tcp_sock", "bytes_retrans", OFFSETS),
+    optional("TCP_BYTES_ACKED", "tcp_sock", "bytes_acked", OFFSETS),
+    optional("TCP_COPIED_SEQ", "tcp_sock", "copied_seq", OFFSETS),
+    optional("TCP_RCV_NXT", "tcp_sock", "rcv_nxt", OFFSETS),
+    optional("TCP_BYTES_RECEIVED", "tcp_sock", "bytes_received", OFFSETS),
+    optional("TCP_SRTT", "tcp_sock", "srtt_us", "round-trip times"),
+    optional("TCP_RETRANS", "tcp_sock", "total_retrans", "retransmissions"),
 ];

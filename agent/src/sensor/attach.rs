@@ -1,12 +1,12 @@
 //! Loading and attaching: offsets first, then the programs of one tier.
 
-use agent_abi::{ENTRY_SLOTS, Entry, FIELDS, Membership, global};
+use agent_abi::{ABSENT, ENTRY_SLOTS, Entry, FIELDS, Field, Membership, global};
 use aya::maps::{Array, Map, MapData};
 use aya::programs::{FEntry, FExit, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 
-use super::btf::Layouts;
+use super::btf::{BtfError, Layouts};
 use super::error::{SensorError, in_full, os_error};
 use super::hooks::{HOOKS, Hook, Point};
 use super::limits::WAKE_SHARE;
@@ -48,7 +48,7 @@ pub struct Settings {
 }
 
 pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
-    let mut ebpf = load(settings)?;
+    let (mut ebpf, absent) = load(settings)?;
     // Taken first: aya refuses to load programs whose log map is gone.
     let diagnostics = EbpfLogger::init(&mut ebpf).ok();
     let mut sensor = assemble(&mut ebpf, diagnostics)?;
@@ -72,13 +72,14 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
     };
     (sensor.tier, sensor.hooks) = attach_data(&mut ebpf, settings.tier, &mut prime)?;
     sensor.hooks.extend(attach_all(&mut ebpf, 0, None, &mut || {})?);
+    sensor.hooks.extend(absent);
     sensor.ebpf = Some(ebpf);
     release_heap();
     Ok(sensor)
 }
 
-/// The object with its read-only globals set.
-pub(super) fn load(settings: &Settings) -> Result<Ebpf, SensorError> {
+/// The object with its read-only globals set, and the fields that this kernel lacks.
+pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), SensorError> {
     if OBJECT.is_empty() {
         return Err(SensorError::NotEmbedded);
     }
@@ -86,10 +87,18 @@ pub(super) fn load(settings: &Settings) -> Result<Ebpf, SensorError> {
     let mut structures: Vec<&str> = FIELDS.iter().map(|field| field.of).collect();
     structures.dedup();
     let layouts = Layouts::of_running_kernel(&structures)?;
-    let offsets = FIELDS
-        .iter()
-        .map(|field| Ok((field.global, layouts.offset(field.of, field.member)?)))
-        .collect::<Result<Vec<_>, SensorError>>()?;
+    let mut offsets = Vec::with_capacity(FIELDS.len());
+    let mut absent = Vec::new();
+    for field in FIELDS {
+        let offset = match (layouts.offset(field.of, field.member), field.lost) {
+            (Err(missing), Some(lost)) => {
+                absent.push(absence(field, lost, &missing));
+                ABSENT
+            }
+            (found, _) => found?,
+        };
+        offsets.push((field.global, offset));
+    }
     let own = std::process::id();
     let host = u32::from(settings.scope == Scope::Host);
     let wake_at = settings.ring_bytes / WAKE_SHARE;
@@ -104,12 +113,23 @@ pub(super) fn load(settings: &Settings) -> Result<Ebpf, SensorError> {
     for (name, offset) in &offsets {
         loader.override_global(name, offset, true);
     }
-    loader.load(OBJECT).map_err(|error| match os_error(&error) {
+    let ebpf = loader.load(OBJECT).map_err(|error| match os_error(&error) {
         Some(libc::EPERM | libc::EACCES) => SensorError::Privilege {
             what: "to create its maps".to_owned(),
         },
         _ => SensorError::Object(Box::new(error)),
-    })
+    })?;
+    Ok((ebpf, absent))
+}
+
+fn absence(field: &Field, lost: &str, missing: &BtfError) -> HookStatus {
+    HookStatus {
+        name: format!("field {}.{}", field.of, field.member),
+        tier: 0,
+        on: false,
+        reason: missing.to_string(),
+        lost: lost.to_owned(),
+    }
 }
 
 /// Attaches the data hooks of the tier that was asked for, or of the first that works.
@@ -245,6 +265,7 @@ fn assemble(ebpf: &mut Ebpf, diagnostics: Option<EbpfLogger<&'static dyn log::Lo
         ring: take_map(ebpf, "EVENTS")?,
         scope: take_map(ebpf, "SCOPE")?,
         verdicts: take_map(ebpf, "VERDICTS")?,
+        endpoints: take_map(ebpf, "ENDPOINTS")?,
         counters: take_map(ebpf, "COUNTERS")?,
         diagnostics,
         tier: Tier::RawTracepoints,

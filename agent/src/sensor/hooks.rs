@@ -76,6 +76,14 @@ pub(super) const HOOKS: &[Hook] = &[
         "calls that end with their process",
     ),
     Hook {
+        vital: false,
+        ..life(
+            "socket_state",
+            "inet_sock_set_state",
+            "connect times and ends of TCP connections",
+        )
+    },
+    Hook {
         vital: true,
         ..enter("enter_read", "read")
     },

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use agent_abi::{Counter, Membership, VerdictEntry};
+use agent_abi::{Counter, EndpointKey, Membership, VerdictCode, VerdictEntry};
 use aya::Ebpf;
-use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya_log::EbpfLogger;
 
 pub use attach::{Scope, Settings, Tier};
@@ -31,6 +31,7 @@ pub struct Sensor {
     ring: RingBuf<MapData>,
     scope: HashMap<MapData, u32, u32>,
     verdicts: HashMap<MapData, u64, VerdictEntry>,
+    endpoints: HashMap<MapData, EndpointKey, u32>,
     counters: PerCpuArray<MapData, u64>,
     diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
     tier: Tier,
@@ -112,6 +113,26 @@ impl Sensor {
                 table: "verdicts",
                 source: Box::new(source),
             })
+    }
+
+    /// Tells the programs what connections to the server at `endpoint` are worth from their first
+    /// byte on, or with `None` that they are to be judged one by one. Streams that are known already
+    /// keep their verdict.
+    ///
+    /// # Errors
+    /// When the table of endpoints is full.
+    pub fn judge_endpoint(&mut self, endpoint: EndpointKey, verdict: Option<VerdictCode>) -> Result<(), SensorError> {
+        let result = match verdict {
+            Some(verdict) => self.endpoints.insert(endpoint, verdict as u32, 0),
+            None => match self.endpoints.remove(&endpoint) {
+                Err(MapError::KeyNotFound) => Ok(()),
+                result => result,
+            },
+        };
+        result.map_err(|source| SensorError::Table {
+            table: "endpoints",
+            source: Box::new(source),
+        })
     }
 
     /// What the programs have counted, over all CPUs, by name.

@@ -26,7 +26,7 @@ fn idle() -> Settings {
 /// # Errors
 /// When not even the maps can be created.
 pub fn probe() -> Result<Vec<HookStatus>, SensorError> {
-    let mut ebpf = attach::load(&idle())?;
+    let (mut ebpf, absent) = attach::load(&idle())?;
     let btf = Btf::from_sys_fs();
     let mut tier_1_refused: Option<String> = None;
     let states = HOOKS.iter().map(|hook| {
@@ -43,7 +43,7 @@ pub fn probe() -> Result<Vec<HookStatus>, SensorError> {
         }
         attach::status(hook, failure)
     });
-    Ok(states.collect())
+    Ok(states.chain(absent).collect())
 }
 
 fn explain(hook: &Hook, refusal: Refusal) -> String {
@@ -69,7 +69,7 @@ impl EmptyTracepoints {
     /// # Errors
     /// As [`super::Sensor::start`].
     pub fn attach() -> Result<Self, SensorError> {
-        let mut ebpf = attach::load(&idle())?;
+        let (mut ebpf, _) = attach::load(&idle())?;
         for (program, tracepoint) in [("empty_enter", "sys_enter"), ("empty_exit", "sys_exit")] {
             let refused = |reason: String| SensorError::Hook {
                 hook: program.to_owned(),

@@ -26,7 +26,7 @@ impl Tracker {
     /// The response is complete, or as complete as it will be.
     pub(crate) fn conclude(&mut self, pair: PairId, exchange: Exchange, now: Nanos) {
         let Some(answer) = exchange.answer else {
-            return self.abandon(pair, exchange, Outcome::HttpError, now);
+            return self.abandon(&exchange, Outcome::HttpError, now);
         };
         let service = self.links.get(&pair).map_or(0, |link| link.service);
         if exchange.asked.verb == Verb::Delete
@@ -63,18 +63,18 @@ impl Tracker {
     }
 
     /// The client wants no answer any more.
-    pub(crate) fn client_left(&mut self, pair: PairId, exchange: Exchange, at: Nanos) {
-        self.abandon(pair, exchange, Outcome::Abandoned, at);
+    pub(crate) fn client_left(&mut self, exchange: &Exchange, at: Nanos) {
+        self.abandon(exchange, Outcome::Abandoned, at);
     }
 
     /// The exchange ended without an answer.
-    fn abandon(&mut self, _pair: PairId, exchange: Exchange, outcome: Outcome, at: Nanos) {
+    fn abandon(&mut self, exchange: &Exchange, outcome: Outcome, at: Nanos) {
         let version = exchange.asked.fields.protocol_version.as_deref();
         let cancels = outcome == Outcome::Abandoned && version.is_some_and(|version| version >= LEAVING_CANCELS);
         if cancels {
             self.end_posted(&exchange.posted, Outcome::Cancelled, None, at);
         } else if exchange.is_resumable || exchange.answer.is_some_and(|answer| answer.status == 202) {
-            self.leave_dangling(&exchange, outcome, at);
+            self.leave_dangling(exchange, outcome, at);
         } else {
             self.end_posted(&exchange.posted, outcome, None, at);
         }
@@ -169,11 +169,11 @@ impl Tracker {
             for exchange in exchanges {
                 match closed {
                     (Some(client), server) if server.is_none_or(|server| client <= server) => {
-                        self.client_left(pair, exchange, client);
+                        self.client_left(&exchange, client);
                     }
                     (client, server) => {
                         let at = server.or(client).unwrap_or(now);
-                        self.abandon(pair, exchange, Outcome::HttpError, at);
+                        self.abandon(&exchange, Outcome::HttpError, at);
                     }
                 }
             }

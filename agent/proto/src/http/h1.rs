@@ -96,23 +96,11 @@ impl H1 {
         (matches!(self.state, State::Head) && !self.buffer.is_empty()).then_some(self.head_start)
     }
 
-    /// Ordinal of the current message, or of the next when none is open. A message that was cut or
-    /// bad has one too.
-    pub(crate) fn exchange(&self) -> ExchangeKey {
-        self.exchange
-    }
-
     /// The response whose head was just reported answers a HEAD request: it has no body.
     pub(crate) fn no_body(&mut self) {
         if matches!(self.state, State::Fixed(_) | State::Chunked(_) | State::UntilClose) {
             self.state = State::Done { cut: false };
         }
-    }
-
-    /// What follows is another protocol, as the other direction told: no byte is looked at again.
-    pub(crate) fn switch(&mut self) {
-        self.buffer = Vec::new();
-        self.state = State::Switched;
     }
 
     /// Takes bytes up to and including the next part. `position` is that of the first byte.

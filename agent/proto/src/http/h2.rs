@@ -385,10 +385,8 @@ impl H2 {
         self.mode = Mode::Header(0);
         let Header { kind, stream, .. } = self.frame;
         match kind {
-            Kind::Data => {
-                if self.frame.has(END_STREAM) && self.is_wanted() {
-                    self.streams.finish(stream, self.frame_start, Part::End, None);
-                }
+            Kind::Data if self.frame.has(END_STREAM) && self.is_wanted() => {
+                self.streams.finish(stream, self.frame_start, Part::End, None);
             }
             Kind::RstStream => {
                 let code = self.collected.first_chunk().copied().map(u32::from_be_bytes);

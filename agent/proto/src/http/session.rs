@@ -60,11 +60,10 @@ impl Tracker {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.begin_session(&key.token);
         }
-        for old in self.sessions.insert(key, id, self.output.limits.sessions) {
-            if let Some(old) = old {
-                self.output.stats.sessions_evicted += 1;
-                self.end_conversation(old, Outcome::Pending);
-            }
+        let ended = self.sessions.insert(key, id, self.output.limits.sessions);
+        for old in ended.into_iter().flatten() {
+            self.output.stats.sessions_evicted += 1;
+            self.end_conversation(old, Outcome::Pending);
         }
     }
 
