@@ -22,6 +22,8 @@ struct Host {
     /// Whether syscalls are captured in several pieces.
     pieces: bool,
     calls: Vec<String>,
+    /// Nothing has been lost, and nothing has happened that cannot.
+    sound: bool,
 }
 
 impl Host {
@@ -33,6 +35,7 @@ impl Host {
             how,
             pieces,
             calls: Vec::new(),
+            sound: how & 2 == 0,
         }
     }
 
@@ -81,6 +84,7 @@ impl Host {
         let stream = usize::from(what >> 6);
         let (taken, rest) = rest.split_at(usize::from(size).min(rest.len()));
         let offset = self.pipes[stream].written.len();
+        self.sound &= matches!(what & 0xf, 0..=7 | 10 | 13);
         match what & 0xf {
             // Most of what happens is a write that is read.
             kind @ 0..=9 => {
@@ -172,7 +176,8 @@ pub(super) fn tracker(data: &[u8]) {
         }
         host.tracker.finish(host.now);
         host.events();
-        host.calls
+        (host.calls, host.sound)
     };
-    assert_eq!(run(false), run(true), "pieces make a difference");
+    let ((whole, sound), (pieces, _)) = (run(false), run(true));
+    assert!(!sound || whole == pieces, "pieces make a difference");
 }
