@@ -237,6 +237,11 @@ impl Flow {
                 log::warn!("{error}");
             }
         }
+        for (endpoint, verdict) in self.pipeline.take_endpoint_judgements() {
+            if let Err(error) = sensor.judge_endpoint(endpoint, verdict) {
+                log::warn!("{error}");
+            }
+        }
     }
 
     fn deliver(&mut self, observer: &mut dyn Observer) {

@@ -24,9 +24,9 @@ pub(crate) struct Unresumed {
 
 impl Tracker {
     /// The response is complete, or as complete as it will be.
-    pub(crate) fn conclude(&mut self, pair: PairId, exchange: Exchange, now: Nanos) {
+    pub(crate) fn conclude(&mut self, pair: PairId, exchange: &Exchange, now: Nanos) {
         let Some(answer) = exchange.answer else {
-            return self.abandon(&exchange, Outcome::HttpError, now);
+            return self.abandon(exchange, Outcome::HttpError, now);
         };
         let service = self.links.get(&pair).map_or(0, |link| link.service);
         if exchange.asked.verb == Verb::Delete
@@ -46,7 +46,7 @@ impl Tracker {
             // Accepted: the answer comes on another connection.
             202 => {}
             _ if answer.media == Media::EventStream && !exchange.is_obscure => {
-                self.leave_dangling(&exchange, Outcome::HttpError, now);
+                self.leave_dangling(exchange, Outcome::HttpError, now);
             }
             _ if exchange.is_obscure => {
                 self.end_posted(&exchange.posted, Outcome::Pending, Some(Loss::Gap), now);

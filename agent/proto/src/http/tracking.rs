@@ -314,7 +314,7 @@ impl Tracker {
             Direction::ServerToClient => {
                 link.end_answer();
                 if let Some(exchange) = link.remove(place.exchange) {
-                    self.conclude(place.link, exchange, place.now);
+                    self.conclude(place.link, &exchange, place.now);
                 }
             }
         }
