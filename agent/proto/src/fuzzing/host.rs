@@ -84,7 +84,8 @@ impl Host {
         let stream = usize::from(what >> 6);
         let (taken, rest) = rest.split_at(usize::from(size).min(rest.len()));
         let offset = self.pipes[stream].written.len();
-        self.sound &= matches!(what & 0xf, 0..=7 | 10 | 13);
+        // Whether an unknown stream is binary is asked of the beginnings of pieces.
+        self.sound &= matches!(what & 0xf, 0..=7 | 10 | 13) && !taken.contains(&0);
         match what & 0xf {
             // Most of what happens is a write that is read.
             kind @ 0..=9 => {
