@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{repo, sh};
 
 /// The entries of `mcp_proto::fuzzing`.
-const TARGETS: [&str; 6] = ["h1", "chunked", "h2", "sse", "websocket", "tracker"];
+const TARGETS: [&str; 7] = ["h1", "chunked", "h2", "sse", "body", "websocket", "tracker"];
 /// How long each runs in a test of everything.
 const SHORT_SECONDS: u64 = 60;
 /// Beyond its time, a run has to load its corpus and to end.

@@ -6,6 +6,7 @@
 //! # Panics
 //! Every entry panics when something does not hold: that is what it is for.
 
+mod content;
 mod host;
 mod http;
 mod pieces;
@@ -13,12 +14,16 @@ mod sockets;
 
 use crate::Limits;
 
+/// Takes data, and panics when something does not hold.
+pub type Target = fn(&[u8]);
+
 /// The entries by name.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("h1", http::h1),
     ("chunked", http::chunked),
     ("h2", http::h2),
     ("sse", sockets::sse),
+    ("body", content::body),
     ("websocket", sockets::websocket),
     ("tracker", host::tracker),
 ];

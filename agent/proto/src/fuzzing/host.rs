@@ -44,7 +44,7 @@ impl Host {
         let tcp = self.how & 1 != 0;
         let writer = side == Side::Writer;
         // Streams 0 and 1 are the two directions of one conversation, so are 2 and 3.
-        let process = 100 + (stream / 2 * 2 + usize::from((stream % 2 == 0) != writer)) as u64;
+        let process = 100 + (stream / 2 * 2 + usize::from(stream.is_multiple_of(2) != writer)) as u64;
         let meta = Transfer {
             stream: StreamId(stream as u64),
             pair: tcp.then_some(PairId((stream / 2) as u64)),
