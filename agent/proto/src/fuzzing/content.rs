@@ -1,6 +1,7 @@
 //! Bodies: content codings, and the messages of documents and events.
 
 use super::{choice, limits, pieces};
+use crate::Limits;
 use crate::http::body::Body;
 use crate::http::messages::Found;
 use crate::http::{Coding, Media};
@@ -8,10 +9,15 @@ use crate::json::{Envelope, Field};
 
 /// The ids of the messages that a body holds, and the bytes of it that could not be read.
 fn read<'a>(media: Media, coding: Coding, pieces: impl IntoIterator<Item = (&'a [u8], u64)>) -> (Vec<String>, u64) {
-    let (limits, mut body, mut at, mut ids) = (limits(), Body::new(media, coding), 0, Vec::new());
+    let limits = Limits {
+        id_bytes: 4096,
+        captured_bytes: 16 * 1024,
+        ..limits()
+    };
+    let (mut body, mut at, mut ids) = (Body::new(media, coding), 0, Vec::new());
     let mut take = |envelope: &Envelope, found: Found| {
         ids.push(match found {
-            Found::Message { .. } => format!("{:?}", envelope.boxed(Field::Id)),
+            Found::Message { .. } => envelope.boxed(Field::Id).map_or_else(String::new, plain),
             _ => "lost".to_owned(),
         });
     };
@@ -25,6 +31,13 @@ fn read<'a>(media: Media, coding: Coding, pieces: impl IntoIterator<Item = (&'a 
     }
     body.finish(&limits, &mut take);
     (ids, body.notes.lost)
+}
+
+/// An id as it is, if it is one that JSON allows and that needs no escapes: of others, how they
+/// are spelled is up to the pieces.
+fn plain(id: Box<str>) -> String {
+    let odd = |c: char| c.is_ascii_control() || c == '\\' || !c.is_ascii();
+    if id.contains(odd) { "odd".to_owned() } else { id.into() }
 }
 
 /// A body: bits 0 to 2 of the choice are its coding, bits 3 and 4 what it is.
