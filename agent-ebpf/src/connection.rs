@@ -22,7 +22,11 @@ pub(crate) fn advance(sock: u64, ino: u64, side: Side, len: u64) -> Option<Posit
     }
     let mut state = known(key, ino);
     if state.is_none() && len != 0 && verdict != VerdictCode::Sealed as u32 {
-        first_sight(sock, ino, u32::from(side == Side::Reader), len);
+        // One after the other, not one in the other: 5.10 allows a chain of calls 512 bytes of stack.
+        let pair = first_sight(key, ino, len);
+        if pair != 0 {
+            begin(key, ino, pair, len);
+        }
         (verdict, grants) = verdict_on(key, ino);
         state = known(key, ino);
     }
@@ -48,7 +52,7 @@ pub(crate) fn advance(sock: u64, ino: u64, side: Side, len: u64) -> Option<Posit
     let sampling = match (judged, timing) {
         (true, true) => Sampling::Metadata,
         (true, false) => Sampling::Watched,
-        (false, _) => sample(state, grants, len),
+        (false, _) => sample(&mut state.sampled, grants, len),
     };
     Some(Position {
         key,
@@ -64,7 +68,7 @@ pub(crate) fn advance(sock: u64, ino: u64, side: Side, len: u64) -> Option<Posit
 /// What is told of a write of ciphertext.
 #[inline(always)]
 fn sealed(sock: u64, ino: u64) -> Option<Position> {
-    let pair = socket::open(sock, ino);
+    let pair = socket::open_socket(sock, ino);
     (pair != 0).then_some(Position {
         key: sock,
         stream: 0,
@@ -85,13 +89,13 @@ fn known(key: u64, ino: u64) -> Option<*mut StreamState> {
 }
 
 /// A direction of a socket comes into view with a syscall that has moved `len` bytes: takes the
-/// verdict of its endpoint, and unless that is not to see it, tells the agent of the socket and
-/// begins the stream's state where the connection is.
+/// verdict of its endpoint and, unless there is nothing to ship, tells the agent of the socket. Its
+/// identity, or 0.
 ///
 /// Exported, and so a function of its own to the verifier, with a stack of its own.
 #[unsafe(no_mangle)]
-extern "C" fn first_sight(sock: u64, ino: u64, reader: u32, len: u64) -> u32 {
-    let key = if reader == 0 { sock } else { socket::reader_key(sock) };
+extern "C" fn first_sight(key: u64, ino: u64, len: u64) -> u64 {
+    let sock = key & !1;
     let verdict = socket::endpoint_verdict(sock);
     if verdict != VerdictCode::LookAgain as u32 && verdict_on(key, ino).0 == VerdictCode::LookAgain as u32 {
         let entry = VerdictEntry {
@@ -106,13 +110,21 @@ extern "C" fn first_sight(sock: u64, ino: u64, reader: u32, len: u64) -> u32 {
             return 0;
         }
     }
-    let pair = socket::open(sock, ino);
+    let pair = socket::open_socket(sock, ino);
     if pair == 0 {
         // The stream begins later. Its offsets will say so.
         count(Counter::RingFullBytes, len);
-        return 0;
     }
-    let (written, read) = if reader == 0 {
+    pair
+}
+
+/// Begins the stream's state where the connection was before the syscall that has moved `len` bytes.
+///
+/// Exported as above.
+#[unsafe(no_mangle)]
+extern "C" fn begin(key: u64, ino: u64, pair: u64, len: u64) -> u32 {
+    let sock = key & !1;
+    let (written, read) = if key == sock {
         (tcp::written(sock).saturating_sub(len), 0)
     } else {
         (0, tcp::read(sock).saturating_sub(len))

@@ -99,8 +99,9 @@ fn insert(sock: u64, ino: u64, connecting: u64) {
         connecting,
         connect_us: 0,
         seen: 0,
-        port: walk::read_optional(sock, &globals::SOCK_NUM).unwrap_or(0),
-        reserved: [0; 3],
+        tgid: Thread::current().tgid(),
+        port: 0,
+        reserved: 0,
     };
     // The table makes room by itself; under contention it may not, and the next transfer tries again.
     SOCKETS.insert(sock, state, 0).unwrap_or_default();
@@ -108,8 +109,10 @@ fn insert(sock: u64, ino: u64, connecting: u64) {
 
 /// Identity of the socket at `sock`, whose inode number is `ino`, once the agent has been told of
 /// it; 0 when the agent cannot be told now.
-#[inline(always)]
-pub(crate) fn open(sock: u64, ino: u64) -> u64 {
+///
+/// Exported, and so a function of its own to the verifier, with a stack of its own.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn open_socket(sock: u64, ino: u64) -> u64 {
     let current = known(sock, ino);
     if current.is_none() {
         insert(sock, ino, 0);
@@ -132,24 +135,37 @@ pub(crate) fn open(sock: u64, ino: u64) -> u64 {
 #[inline(always)]
 fn known(sock: u64, ino: u64) -> Option<*mut SocketState> {
     let state = SOCKETS.get_ptr_mut(sock)?;
-    // SAFETY: as in `open`.
+    // SAFETY: as in `open_socket`.
     (unsafe { (*state).ino } == ino).then_some(state)
 }
 
 /// The verdict on either end of the connection of `sock`: `LookAgain` when there is none.
-#[inline(always)]
-pub(crate) fn endpoint_verdict(sock: u64) -> u32 {
+///
+/// Exported, and so a function of its own to the verifier, with a stack of its own.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn endpoint_verdict(sock: u64) -> u32 {
     let mut key = EndpointKey {
-        address: address(sock, &globals::SOCK_RCV_SADDR, &globals::SOCK_V6_RCV_SADDR),
+        address: [0; 16],
         netns: netns(sock),
         port: walk::read_optional(sock, &globals::SOCK_NUM).unwrap_or(0),
         reserved: 0,
     };
+    address(
+        sock,
+        &globals::SOCK_RCV_SADDR,
+        &globals::SOCK_V6_RCV_SADDR,
+        &raw mut key.address,
+    );
     // SAFETY: user space replaces the value whole.
     if let Some(&verdict) = unsafe { ENDPOINTS.get(key) } {
         return verdict;
     }
-    key.address = address(sock, &globals::SOCK_DADDR, &globals::SOCK_V6_DADDR);
+    address(
+        sock,
+        &globals::SOCK_DADDR,
+        &globals::SOCK_V6_DADDR,
+        &raw mut key.address,
+    );
     key.port = remote_port(sock);
     // SAFETY: as above.
     match unsafe { ENDPOINTS.get(key) } {
@@ -158,64 +174,74 @@ pub(crate) fn endpoint_verdict(sock: u64) -> u32 {
     }
 }
 
+/// Writes fields of a reserved ring entry in place: the stack has no room for a record.
+macro_rules! put {
+    ($to:ident, $($field:ident: $value:expr,)*) => {
+        // SAFETY: the pointer is to a reserved ring entry of the record's type.
+        $(unsafe { (&raw mut (*$to).$field).write($value) };)*
+    };
+}
+
 /// Tells the agent what became of the socket at `sock`. 0 when the ring has no room.
 ///
-/// Exported, and so a function of its own to the verifier, with a stack of its own.
+/// Exported as above.
 #[unsafe(no_mangle)]
 extern "C" fn tell_socket(sock: u64, event: u32) -> u32 {
     let Some(state) = SOCKETS.get_ptr_mut(sock) else {
         return 0;
     };
-    // SAFETY: as in `open`.
+    // SAFETY: as in `open_socket`.
     let state = unsafe { &mut *state };
     if state.port == 0 {
         state.port = walk::read_optional(sock, &globals::SOCK_NUM).unwrap_or(0);
     }
-    let thread = Thread::current();
     // What a member connects to may have to be brought into scope first.
     let wake = if event == SocketEvent::Connected as u32 && globals::HOST_SCOPE.load() == 0 {
         Wake::Now
     } else {
         Wake::Later
     };
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
     let told = emit::<SocketRecord>(wake, 0, |to| {
-        let record = SocketRecord {
+        put! { to,
             header: Header {
                 kind: Kind::Socket as u32,
                 captured: 0,
-                tgid: thread.tgid(),
-                tid: thread.tid(),
+                tgid: state.tgid,
+                tid: Thread::current().tid(),
             },
-            // SAFETY: the helper has no preconditions.
-            at: unsafe { bpf_ktime_get_ns() },
+            at: now,
             socket: state.id,
             ino: state.ino,
-            local: address(sock, &globals::SOCK_RCV_SADDR, &globals::SOCK_V6_RCV_SADDR),
-            remote: address(sock, &globals::SOCK_DADDR, &globals::SOCK_V6_DADDR),
             local_port: state.port,
             remote_port: remote_port(sock),
-            event,
+            event: event,
             netns: netns(sock),
             connect_us: state.connect_us,
             sent: tcp::sent(sock).unwrap_or(0),
             received: tcp::received(sock).unwrap_or(0),
             tcp: tcp::measured(sock),
-        };
+        }
         // SAFETY: `to` is a reserved ring entry of this type.
-        unsafe { to.write(record) };
+        let (local, remote) = unsafe { (&raw mut (*to).local, &raw mut (*to).remote) };
+        address(sock, &globals::SOCK_RCV_SADDR, &globals::SOCK_V6_RCV_SADDR, local);
+        address(sock, &globals::SOCK_DADDR, &globals::SOCK_V6_DADDR, remote);
     });
     u32::from(told)
 }
 
-/// An address of `sock`: IPv4 in its IPv6 form, zeros when it is not known.
+/// Writes an address of `sock` to `to`: IPv4 in its IPv6 form, zeros when it is not known.
 #[inline(always)]
-fn address(sock: u64, v4: &Global<u32>, v6: &Global<u32>) -> [u8; 16] {
+fn address(sock: u64, v4: &Global<u32>, v6: &Global<u32>, to: *mut [u8; 16]) {
     let family: u16 = walk::read_field(sock, &globals::SOCK_FAMILY).unwrap_or(0);
     if family == walk::AF_INET6 {
-        return walk::read_optional(sock, v6).unwrap_or_default();
+        walk::copy_optional(sock, v6, to);
+        return;
     }
-    let [a, b, c, d]: [u8; 4] = walk::read_optional(sock, v4).unwrap_or_default();
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+    // SAFETY: every caller's `to` is writable.
+    unsafe { to.write([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]) };
+    walk::copy_optional(sock, v4, to.wrapping_byte_add(12).cast::<[u8; 4]>());
 }
 
 #[inline(always)]

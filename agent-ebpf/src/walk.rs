@@ -2,7 +2,9 @@
 
 use agent_abi::ABSENT;
 use aya_ebpf::Global;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel as bpf_probe_read_kernel_to;
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
+use core::ffi::c_void;
 
 use crate::globals;
 
@@ -26,6 +28,16 @@ pub(crate) fn read_optional<T>(base: u64, field: &Global<u32>) -> Option<T> {
         return None;
     }
     read_field(base, field)
+}
+
+/// As [`read_optional`], to memory that need not be the stack: zeros when it cannot be read.
+#[inline(always)]
+pub(crate) fn copy_optional<T>(base: u64, field: &Global<u32>, to: *mut T) {
+    let offset = field.load();
+    let address = if offset == ABSENT { 0 } else { base + u64::from(offset) };
+    // SAFETY: every caller's `to` is writable; the helper checks the address, and writes zeros when
+    // it is not mapped.
+    unsafe { bpf_probe_read_kernel_to(to.cast::<c_void>(), size_of::<T>() as u32, address as *const c_void) };
 }
 
 /// As [`read_field`], for a pointer; null is `None`.

@@ -143,7 +143,8 @@ pub enum SocketEvent {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketRecord {
-    /// Kind [`Kind::Socket`]. The process and thread mean something for `Seen` only.
+    /// Kind [`Kind::Socket`]. The process is that which connected or was first seen to use the socket;
+    /// the thread means something for `Seen` only.
     pub header: Header,
     /// CLOCK_MONOTONIC nanoseconds.
     pub at: u64,

@@ -22,6 +22,14 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Longest line with the size of a chunk, extensions included, in bytes.
     pub chunk_line_bytes: usize,
+    /// Most bytes that one message, or a body that is not of events, may decode to.
+    pub decoded_bytes: u64,
+    /// Most bytes that a body may decode to for each byte of it, beyond `decoded_free`.
+    pub decoded_ratio: u64,
+    /// Bytes that a body may decode to whatever their proportion.
+    pub decoded_free: u64,
+    /// Largest window of a content coding, in bytes: RFC 9659 has 8 MiB for Zstandard.
+    pub decode_window_bytes: u64,
 
     /// Most bytes that a stream can have moved: larger counts are taken for this one.
     pub stream_bytes: u64,
@@ -115,6 +123,10 @@ impl Default for Limits {
             tail_bytes: 16 * 1024,
             head_bytes: 64 * 1024,
             chunk_line_bytes: 4 * 1024,
+            decoded_bytes: 64 << 20,
+            decoded_ratio: 256,
+            decoded_free: 16 << 20,
+            decode_window_bytes: 8 << 20,
             stream_bytes: 1 << 46,
             streams: 32 * 1024,
             calls_in_flight: 64 * 1024,

@@ -21,11 +21,11 @@ impl Tracker {
             let Some((relayed, by)) = self.relayed(connection, slot) else {
                 continue;
             };
-            if let Some(it) = self.in_flight(connection, slot) {
-                it.call.relays = Some(relayed);
-            }
             if let Some(it) = self.in_flight(relayed.connection, by) {
                 it.is_relayed = true;
+            }
+            if let Some(it) = self.in_flight(connection, slot) {
+                it.call.relays = Some(relayed);
             }
         }
     }
@@ -54,12 +54,18 @@ impl Tracker {
         calls
             .filter(|(_, _, it)| !it.is_relayed && it.answered.is_none() && same(&it.call, call))
             .min_by_key(|(id, _, it)| (it.call.ended, *id, it.call.sequence))
-            .map(|(connection, slot, it)| {
-                let (direction, sequence) = (it.call.direction, it.call.sequence);
+            .map(|(id, slot, it)| {
+                let carried_by = self.connections.get(&id).map_or([None, None], |it| it.carried_by);
+                let mut streams = it.call.streams;
+                for (stream, known) in streams.iter_mut().zip(carried_by) {
+                    *stream = stream.or(known);
+                }
                 let relayed = CallRef {
-                    connection,
-                    direction,
-                    sequence,
+                    connection: id,
+                    direction: it.call.direction,
+                    sequence: it.call.sequence,
+                    streams,
+                    session: it.call.session.clone(),
                 };
                 (relayed, slot)
             })

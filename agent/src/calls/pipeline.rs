@@ -2,15 +2,19 @@
 //! a recording goes through here as the live ring does.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use agent_abi::{DataRecord, Record, VerdictCode, VerdictEntry, flags};
+use agent_abi::{DataRecord, Record, SocketRecord, VerdictCode, VerdictEntry, flags};
 use mcp_proto::{
-    Call, Carrier, ConnectionId, Content, Event, Limits, Loss, Nanos, PairId, ProcessId, Side, Stats, StreamId,
-    Tracker, Transfer, Verdict,
+    Call, Carrier, ConnectionId, Content, Event, Limits, Loss, Nanos, PairId, ProcessId, SessionToken, Side, Stats,
+    StreamId, Tracker, Transfer, Verdict,
 };
 
-use super::record::{CallRecord, CallSource, FaultRecord};
+use super::endpoints::{EndpointJudgement, Endpoints};
+use super::record::{CallRecord, CallSource, FaultRecord, Network, TcpRecord};
+use super::sessions::{self as session, Sessions};
+use super::sockets::{self, Socket, Sockets, Streams};
 use super::trace_id::ConnectionKey;
 use crate::host::{ClockOffset, FactsSource, ProcessFacts, Processes};
 
@@ -50,11 +54,40 @@ pub struct Origin {
     pub preexisting: HashSet<u64>,
 }
 
-/// Where a stream is kept in the kernel, and what it was last told.
+/// Where the kernel keeps a stream, and what it was last told.
+#[derive(Default)]
 struct Stream {
+    /// One place, or one for each of the two sockets that it runs between.
+    places: Vec<Place>,
+    grants: u32,
+    verdict: Option<VerdictCode>,
+}
+
+/// One of the places where the kernel keeps a stream.
+#[derive(Clone, Copy)]
+struct Place {
     key: u64,
     ino: u64,
-    grants: u32,
+    /// The kernel's own number of the stream at this place.
+    stream: u64,
+    reads: bool,
+}
+
+impl Stream {
+    /// What the kernel is to be told at a place. What the writer's end ships, the reader's need not.
+    fn entry(&self, place: Place, verdict: VerdictCode) -> VerdictEntry {
+        let both = self.places.iter().any(|other| other.reads != place.reads);
+        let told = match verdict {
+            VerdictCode::Watch if place.reads && both => VerdictCode::Timing,
+            verdict => verdict,
+        };
+        VerdictEntry {
+            stream: place.stream,
+            ino: place.ino,
+            verdict: told as u32,
+            grants: self.grants,
+        }
+    }
 }
 
 /// A program that was started by a process that has not moved a byte yet.
@@ -63,11 +96,60 @@ struct Started {
     args: Vec<String>,
 }
 
+/// The stream that a record belongs to.
+struct Way {
+    stream: StreamId,
+    pair: Option<PairId>,
+    ends: Option<[u64; 2]>,
+}
+
+impl Way {
+    /// As the kernel numbers it.
+    fn own(record: &DataRecord) -> Self {
+        Self {
+            stream: StreamId(record.stream),
+            pair: (record.pair != 0).then_some(PairId(record.pair)),
+            ends: None,
+        }
+    }
+
+    /// One of `streams`, of a connection that `socket` is an end of.
+    fn of(socket: &Socket, streams: Streams, record: &DataRecord) -> Self {
+        let (own, other) = socket.numbers();
+        let reads = record.flags & flags::READ != 0;
+        Self {
+            stream: if reads { streams.read } else { streams.written },
+            pair: Some(streams.pair),
+            ends: Some(if reads { [other, own] } else { [own, other] }),
+        }
+    }
+}
+
+/// Whether bytes begin like a record of TLS (RFC 8446, section 5.1).
+fn looks_sealed(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x14..=0x17, 3, 0..=4, ..])
+}
+
+/// Addresses of client and server, by whichever end is known.
+fn addresses(client: Option<&Socket>, server: Option<&Socket>) -> Option<(SocketAddr, SocketAddr)> {
+    match (client, server) {
+        (Some(client), _) => Some(client.addresses()),
+        (None, Some(server)) => {
+            let (own, other) = server.addresses();
+            Some((other, own))
+        }
+        (None, None) => None,
+    }
+}
+
 /// From records to calls.
 pub struct Pipeline<S> {
     tracker: Tracker,
     processes: Processes<S>,
     streams: BTreeMap<u64, Stream>,
+    sockets: Sockets,
+    sessions: Sessions,
+    endpoints: Endpoints,
     keys: BTreeMap<ConnectionId, Arc<ConnectionKey>>,
     /// Parents of processes that have not executed a program or moved a byte yet.
     forks: HashMap<u32, u32>,
@@ -76,6 +158,10 @@ pub struct Pipeline<S> {
     origin: Origin,
     selection: Selection,
     judgements: Vec<(u64, VerdictEntry)>,
+    /// Processes with sockets that carry TLS.
+    sealed: Vec<u32>,
+    /// The latest instant of any record.
+    latest: Nanos,
     outputs: VecDeque<Output>,
     undecodable: u64,
 }
@@ -87,6 +173,9 @@ impl<S: FactsSource> Pipeline<S> {
             tracker: Tracker::new(Limits::default()),
             processes: Processes::new(source),
             streams: BTreeMap::new(),
+            sockets: Sockets::default(),
+            sessions: Sessions::default(),
+            endpoints: Endpoints::default(),
             keys: BTreeMap::new(),
             forks: HashMap::new(),
             started: HashMap::new(),
@@ -94,6 +183,8 @@ impl<S: FactsSource> Pipeline<S> {
             origin,
             selection,
             judgements: Vec::new(),
+            sealed: Vec::new(),
+            latest: 0,
             outputs: VecDeque::new(),
             undecodable: 0,
         }
@@ -103,10 +194,13 @@ impl<S: FactsSource> Pipeline<S> {
     pub fn record(&mut self, bytes: &[u8]) {
         match Record::decode(bytes) {
             Ok(Record::Data(record, payload)) => self.data(&record, payload),
+            Ok(Record::Socket(record)) => self.socket(&record),
+            Ok(Record::Bind(record)) => self.bound(record.session, record.socket),
             Ok(Record::Fork(fork)) => self.forked(fork.header.tgid, fork.value, fork.at),
             Ok(Record::Exec { header, comm, args, .. }) => self.executed(header.tgid, comm, args),
             Ok(Record::Exit(exit)) => self.exited(exit.header.tgid, exit.at),
-            Ok(Record::Socket(_) | Record::Bind(_) | Record::Mapped(_)) => {}
+            // That is the sensor's business.
+            Ok(Record::Mapped(_)) => {}
             Err(_) => self.undecodable += 1,
         }
         self.collect();
@@ -132,11 +226,23 @@ impl<S: FactsSource> Pipeline<S> {
             self.tracker.handle_timeout(now);
             self.collect();
         }
+        let mut overdue = false;
+        while let Some(held) = self.sessions.overdue(now) {
+            overdue = true;
+            self.release(held, None);
+        }
+        if overdue {
+            self.collect();
+        }
+        self.endpoints.tick(now);
         self.processes.expire(now);
     }
 
     /// Ends observation: what is in flight comes out as it is.
     pub fn finish(&mut self, now: Nanos) {
+        for held in self.sessions.finish() {
+            self.release(held, None);
+        }
         self.tracker.finish(now);
         self.collect();
     }
@@ -144,6 +250,16 @@ impl<S: FactsSource> Pipeline<S> {
     /// Verdicts since the last time this was asked: the stream's key, and what to keep under it.
     pub fn take_judgements(&mut self) -> Vec<(u64, VerdictEntry)> {
         std::mem::take(&mut self.judgements)
+    }
+
+    /// Verdicts on servers since the last time this was asked.
+    pub fn take_endpoint_judgements(&mut self) -> Vec<EndpointJudgement> {
+        self.endpoints.take_judgements()
+    }
+
+    /// Processes whose sockets were found to carry TLS since the last time this was asked.
+    pub fn take_sealed(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.sealed)
     }
 
     /// The next call or fault.
@@ -174,24 +290,118 @@ impl<S: FactsSource> Pipeline<S> {
     }
 
     fn data(&mut self, record: &DataRecord, payload: &[u8]) {
-        let stream = StreamId(record.stream);
-        if record.flags & flags::FIRST != 0 {
-            self.note_stream(record);
+        if record.flags & flags::TLS != 0 {
+            match self.sessions.place(record, payload) {
+                session::Carrier::Socket(socket) => self.plaintext(record, payload, Some(socket)),
+                session::Carrier::Unknown => self.plaintext(record, payload, None),
+                session::Carrier::Waits => {}
+            }
+        } else if record.flags & flags::TCP != 0 {
+            self.tcp(record, payload);
+        } else {
+            self.move_bytes(record, payload, Way::own(record));
         }
-        let socket = record.flags & flags::SOCKET != 0;
+    }
+
+    /// Bytes of a TCP connection.
+    fn tcp(&mut self, record: &DataRecord, payload: &[u8]) {
+        let Some(socket) = self.sockets.get_mut(record.pair) else {
+            return self.move_bytes(record, payload, Way::own(record));
+        };
+        socket.tcp = record.tcp;
+        socket.place = Some((record.key & !1, record.ino));
+        if !socket.sealed && record.flags & flags::FIRST != 0 && looks_sealed(payload) {
+            self.seal(record.pair);
+            self.sealed.push(record.header.tgid);
+            return;
+        }
+        if socket.sealed {
+            return;
+        }
+        let way = Way::of(socket, socket.streams(), record);
+        self.move_bytes(record, payload, way);
+    }
+
+    /// A socket carries ciphertext: the kernel is to look out for the session behind it.
+    fn seal(&mut self, socket: u64) {
+        for id in self.sockets.seal(socket) {
+            self.tell_socket(id, VerdictCode::Sealed);
+        }
+    }
+
+    /// Tells the kernel what a socket is worth, in both directions.
+    fn tell_socket(&mut self, socket: u64, verdict: VerdictCode) {
+        let Some((key, ino)) = self.sockets.get(socket).and_then(|socket| socket.place) else {
+            return;
+        };
+        for key in [key, key | 1] {
+            let entry = VerdictEntry {
+                stream: socket,
+                ino,
+                verdict: verdict as u32,
+                grants: 0,
+            };
+            self.judgements.push((key, entry));
+        }
+    }
+
+    /// Bytes at the boundary of a TLS library.
+    fn plaintext(&mut self, record: &DataRecord, payload: &[u8], socket: Option<u64>) {
+        let way = match socket.and_then(|socket| self.sockets.get_mut(socket)) {
+            Some(socket) => {
+                if record.tcp != agent_abi::Tcp::default() {
+                    socket.tcp = record.tcp;
+                }
+                Way::of(socket, socket.plaintext(), record)
+            }
+            None => Way::own(record),
+        };
+        self.move_bytes(record, payload, way);
+    }
+
+    fn socket(&mut self, record: &SocketRecord) {
+        for (stream, at) in self.sockets.record(record).closed {
+            self.tracker.closed(stream, at);
+        }
+    }
+
+    /// The socket of a TLS session is known: its ciphertext is of no use any more.
+    fn bound(&mut self, session: u64, socket: u64) {
+        let held = self.sessions.bind(session, socket);
+        self.sockets.seal(socket);
+        self.tell_socket(socket, VerdictCode::Ignore);
+        self.release(held, Some(socket));
+    }
+
+    fn release(&mut self, held: VecDeque<(DataRecord, Box<[u8]>)>, socket: Option<u64>) {
+        for (record, payload) in held {
+            self.plaintext(&record, &payload, socket);
+        }
+    }
+
+    fn move_bytes(&mut self, record: &DataRecord, payload: &[u8], way: Way) {
+        self.latest = self.latest.max(record.exited);
+        if record.flags & flags::FIRST != 0 {
+            self.note_place(way.stream, record);
+        }
+        let bits = record.flags;
         let transfer = Transfer {
-            stream,
-            pair: (record.pair != 0).then_some(PairId(record.pair)),
-            carrier: match (socket, record.flags & flags::NAMED != 0) {
-                _ if record.flags & (flags::TCP | flags::TLS) != 0 => Carrier::Tcp,
+            stream: way.stream,
+            pair: way.pair,
+            carrier: match (bits & flags::SOCKET != 0, bits & flags::NAMED != 0) {
+                _ if bits & (flags::TCP | flags::TLS) != 0 => Carrier::Tcp,
                 (false, _) => Carrier::Pipe,
                 (true, false) => Carrier::SocketPair,
                 (true, true) => Carrier::UnixSocket,
             },
-            fresh: record.ino != 0 && !self.origin.preexisting.contains(&record.ino),
-            absolute: record.flags & flags::TCP != 0,
-            ends: None,
-            side: if record.flags & flags::READ != 0 {
+            fresh: if bits & flags::TLS != 0 {
+                bits & flags::FRESH != 0
+            } else {
+                record.ino != 0 && !self.origin.preexisting.contains(&record.ino)
+            },
+            absolute: bits & flags::TCP != 0,
+            ends: way.ends,
+            side: if bits & flags::READ != 0 {
                 Side::Reader
             } else {
                 Side::Writer
@@ -209,16 +419,30 @@ impl<S: FactsSource> Pipeline<S> {
                 at: u64::from(record.at),
                 bytes: payload,
             },
-            last: record.flags & flags::LAST != 0,
+            last: bits & flags::LAST != 0,
         };
         self.tracker.transfer(&transfer);
     }
 
-    fn note_stream(&mut self, record: &DataRecord) {
-        let &DataRecord { stream, key, ino, .. } = record;
-        let known = self.streams.entry(stream).or_insert(Stream { key, ino, grants: 0 });
-        if known.ino == 0 {
-            known.ino = ino;
+    fn note_place(&mut self, stream: StreamId, record: &DataRecord) {
+        let place = Place {
+            key: record.key,
+            ino: record.ino,
+            stream: record.stream,
+            reads: record.flags & flags::READ != 0,
+        };
+        let known = self.streams.entry(stream.0).or_default();
+        // A pipe is kept at one place, whoever uses it.
+        if let Some(it) = known.places.iter_mut().find(|it| it.key == place.key) {
+            if it.ino == 0 {
+                it.ino = place.ino;
+            }
+        } else if known.places.len() < 2 {
+            known.places.push(place);
+            if let Some(verdict) = known.verdict {
+                let entries = known.places.iter().map(|it| (it.key, known.entry(*it, verdict)));
+                self.judgements.extend(entries);
+            }
         }
         if self.streams.len() > MAX_STREAMS {
             self.streams.pop_first();
@@ -301,7 +525,7 @@ impl<S: FactsSource> Pipeline<S> {
         let Some(known) = self.streams.get_mut(&stream.0) else {
             return;
         };
-        let verdict = match verdict {
+        let code = match verdict {
             Verdict::Watch => VerdictCode::Watch,
             Verdict::Ignore => VerdictCode::Ignore,
             Verdict::LookAgain => {
@@ -309,39 +533,39 @@ impl<S: FactsSource> Pipeline<S> {
                 VerdictCode::LookAgain
             }
         };
-        let entry = VerdictEntry {
-            stream: stream.0,
-            ino: known.ino,
-            verdict: verdict as u32,
-            grants: known.grants,
-        };
-        self.judgements.push((known.key, entry));
+        known.verdict = Some(code);
+        let entries = known.places.iter().map(|place| (place.key, known.entry(*place, code)));
+        self.judgements.extend(entries);
+        if let Some(socket) = self.sockets.ends(stream).into_iter().flatten().next() {
+            match code {
+                VerdictCode::Watch => self.endpoints.watched(socket.endpoints()),
+                // One of a connection's two streams stands for it.
+                VerdictCode::Ignore if stream.0 & 1 == 0 => {
+                    self.endpoints.ignored(socket.endpoints(), self.latest);
+                }
+                _ => {}
+            }
+        }
     }
 
     fn call(&mut self, call: Call) {
         let facts = |process: Option<ProcessId>| process.and_then(|process| self.processes.facts(process));
-        let (client, server) = (facts(call.client.process), facts(call.server.process));
-        if !self.is_selected(client) && !self.is_selected(server) {
+        let (client, server) = (facts(call.client.process).cloned(), facts(call.server.process).cloned());
+        if !self.is_selected(client.as_ref()) && !self.is_selected(server.as_ref()) {
             return;
         }
-        let key = self.keys.entry(call.connection).or_insert_with(|| {
-            let inode = |stream: Option<StreamId>| {
-                stream
-                    .and_then(|stream| self.streams.get(&stream.0))
-                    .map_or(0, |stream| stream.ino)
-            };
-            let [to_server, to_client] = call.streams;
-            Arc::new(ConnectionKey(format!(
-                "{}/{}/{}",
-                self.origin.boot_id,
-                inode(to_server),
-                inode(to_client)
-            )))
+        let network = self.network(&call);
+        let key = self.key(call.connection, call.streams, call.session.as_ref());
+        let relays = call.relays.clone().map(|relayed| {
+            let key = self.key(relayed.connection, relayed.streams, relayed.session.as_ref());
+            (relayed, key)
         });
         let source = CallSource {
-            connection: &Arc::clone(key),
-            client,
-            server,
+            connection: &key,
+            client: client.as_ref(),
+            server: server.as_ref(),
+            network,
+            relays,
             clock: self.origin.clock,
         };
         self.outputs
@@ -349,6 +573,74 @@ impl<S: FactsSource> Pipeline<S> {
         if self.keys.len() > MAX_KEYS {
             self.keys.pop_first();
         }
+    }
+
+    /// The sockets at the client's and at the server's end of what carried a call's request.
+    fn sockets_of(&self, streams: [Option<StreamId>; 2]) -> Option<[Option<&Socket>; 2]> {
+        let [to_server, to_client] = streams;
+        let ends = match (to_server, to_client) {
+            (Some(stream), _) => self.sockets.ends(stream),
+            (None, Some(stream)) => {
+                let [server, client] = self.sockets.ends(stream);
+                [client, server]
+            }
+            (None, None) => return None,
+        };
+        ends.iter().any(Option::is_some).then_some(ends)
+    }
+
+    fn network(&self, call: &Call) -> Option<Network> {
+        let [client, server] = self.sockets_of(call.streams)?;
+        let (client_address, server_address) = addresses(client, server)?;
+        let tcp = client.or(server)?;
+        Some(Network {
+            client: client_address,
+            server: server_address,
+            tls: call
+                .streams
+                .iter()
+                .flatten()
+                .any(|stream| sockets::is_plaintext(*stream)),
+            tcp: Some(TcpRecord {
+                connect_us: Some(tcp.connect_us).filter(|took| *took != 0),
+                time_to_first_byte_us: None,
+                srtt_us: tcp.tcp.srtt_us,
+                retransmits: tcp.tcp.retransmits,
+                in_flight_bytes: tcp.tcp.in_flight,
+            }),
+        })
+    }
+
+    /// What identifies a conversation to both of its ends.
+    fn key(
+        &mut self,
+        connection: ConnectionId,
+        streams: [Option<StreamId>; 2],
+        session: Option<&SessionToken>,
+    ) -> Arc<ConnectionKey> {
+        if let Some(known) = self.keys.get(&connection) {
+            return Arc::clone(known);
+        }
+        let ends = self
+            .sockets_of(streams)
+            .and_then(|[client, server]| addresses(client, server));
+        let key = match (session, ends) {
+            (Some(token), _) => ConnectionKey::of_session(token.expose()),
+            (None, Some((client, server))) => ConnectionKey(format!("tcp/{client}/{server}")),
+            (None, None) => {
+                let inode = |stream: Option<StreamId>| {
+                    let known = stream.and_then(|stream| self.streams.get(&stream.0));
+                    known
+                        .and_then(|known| known.places.first())
+                        .map_or(0, |place| place.ino)
+                };
+                let [to_server, to_client] = streams.map(inode);
+                ConnectionKey(format!("{}/{to_server}/{to_client}", self.origin.boot_id))
+            }
+        };
+        let key = Arc::new(key);
+        self.keys.insert(connection, Arc::clone(&key));
+        key
     }
 
     fn is_selected(&self, process: Option<&Arc<ProcessFacts>>) -> bool {

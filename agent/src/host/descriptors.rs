@@ -7,6 +7,8 @@ use std::path::Path;
 
 use procfs::process::{FDTarget, Process};
 
+use super::sockets::{Connection, Sockets};
+
 /// Inode numbers of the pipes and sockets of a process. Empty when it is gone or may not be looked into.
 fn inodes_of(process: &Process) -> Vec<u64> {
     let Ok(descriptors) = process.fd() else {
@@ -75,8 +77,8 @@ pub fn descendants(pids: &[u32]) -> BTreeSet<u32> {
     }
 }
 
-/// Processes that may be at the other end of the members' streams: their ancestors, and whoever
-/// holds one of their pipes.
+/// Processes that may be at the other end of the members' streams: their ancestors, whoever holds
+/// one of their pipes or the other end of one of their connections, and every server of this host.
 #[must_use]
 pub fn peers(members: &BTreeSet<u32>) -> BTreeSet<u32> {
     let Ok(processes) = procfs::process::all_processes() else {
@@ -91,17 +93,40 @@ pub fn peers(members: &BTreeSet<u32>) -> BTreeSet<u32> {
             inodes.extend(inodes_of(&process));
             peers.extend(ancestors(&process));
         } else {
-            others.push((pid, process));
+            others.push(process);
         }
     }
-    peers.extend(
-        others
-            .into_iter()
-            .filter(|(_, process)| inodes_of(process).iter().any(|inode| inodes.contains(inode)))
-            .map(|(pid, _)| pid),
-    );
+    let sockets = Sockets::now();
+    inodes.extend(sockets.across(&inodes));
+    inodes.extend(sockets.listening());
+    peers.extend(holders(others, &inodes));
     peers.retain(|pid| !members.contains(pid));
     peers
+}
+
+/// Processes at the other end of connections; those that listen for them where they are yet to be
+/// accepted.
+#[must_use]
+pub fn at_other_end(connections: &HashSet<Connection>) -> BTreeSet<u32> {
+    let sockets = Sockets::now();
+    let inodes = connections
+        .iter()
+        .flat_map(|&connection| sockets.other_end(connection))
+        .collect::<HashSet<u64>>();
+    // Most remote addresses are remote.
+    if inodes.is_empty() {
+        return BTreeSet::new();
+    }
+    let processes = procfs::process::all_processes().into_iter().flatten().flatten();
+    holders(processes, &inodes).collect()
+}
+
+/// Those of `processes` that hold one of `inodes`.
+fn holders(processes: impl IntoIterator<Item = Process>, inodes: &HashSet<u64>) -> impl Iterator<Item = u32> {
+    processes
+        .into_iter()
+        .filter(|process| inodes_of(process).iter().any(|inode| inodes.contains(inode)))
+        .filter_map(|process| u32::try_from(process.pid).ok())
 }
 
 fn ancestors(process: &Process) -> Vec<u32> {
@@ -143,5 +168,11 @@ mod tests {
         assert!(peers(&BTreeSet::from([child.id()])).contains(&own));
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_server_is_everybodys_peer() {
+        let _listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(peers(&BTreeSet::new()).contains(&std::process::id()));
     }
 }

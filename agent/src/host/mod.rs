@@ -6,12 +6,14 @@ mod descriptors;
 mod facts;
 mod processes;
 mod redact;
+mod sockets;
 mod threads;
 
 pub use clock::{ClockOffset, monotonic};
 pub use container::container_id;
-pub use descriptors::{descendants, open_inodes, own_inodes, peers};
+pub use descriptors::{at_other_end, descendants, open_inodes, own_inodes, peers};
 pub use facts::{FactsSource, ProcFs, ProcessFacts, RecordedFacts};
 pub use processes::{KEEP_EXITED, MAX_EXITED, MAX_LIVE, Processes};
 pub use redact::{MAX_ARG_BYTES, MAX_ARGS, redact_args};
+pub use sockets::Connection;
 pub use threads::{all_pids, in_data_syscall};

@@ -1,10 +1,11 @@
 //! One run of the sensor: whom to observe, the loop that reads the ring, and what it came to.
 
 mod child;
+mod peers;
 mod run;
 mod usage;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -137,11 +138,8 @@ impl Aim {
                 selection: Selection::All,
                 preexisting: host::open_inodes(),
             }),
-            Target::Command(_) => Ok(Self {
-                scope: Scope::Processes(Vec::new()),
-                selection: Selection::All,
-                preexisting: host::own_inodes(),
-            }),
+            // The command is admitted once it is there.
+            Target::Command(_) => Ok(Self::members(BTreeSet::new())),
             Target::Processes(pids) => {
                 if let Some(&missing) = pids
                     .iter()
@@ -149,21 +147,21 @@ impl Aim {
                 {
                     return Err(ObserveError::NoProcess(missing));
                 }
-                let members = host::descendants(pids);
-                let peers = host::peers(&members);
-                let member = members.iter().map(|&pid| (pid, Membership::Member));
-                let peer = peers.iter().map(|&pid| (pid, Membership::Peer));
-                Ok(Self {
-                    scope: Scope::Processes(
-                        member
-                            .chain(peer)
-                            .filter(|&(pid, _)| pid != std::process::id())
-                            .collect(),
-                    ),
-                    selection: Selection::Processes(members.into_iter().collect()),
-                    preexisting: host::open_inodes(),
-                })
+                Ok(Self::members(host::descendants(pids)))
             }
+        }
+    }
+
+    /// Looks at members, and at whoever may be at the other end of their streams.
+    fn members(members: BTreeSet<u32>) -> Self {
+        let peers = host::peers(&members);
+        let member = members.iter().map(|&pid| (pid, Membership::Member));
+        let peer = peers.iter().map(|&pid| (pid, Membership::Peer));
+        let processes = member.chain(peer).filter(|&(pid, _)| pid != std::process::id());
+        Self {
+            scope: Scope::Processes(processes.collect()),
+            selection: Selection::Processes(members.into_iter().collect()),
+            preexisting: host::open_inodes(),
         }
     }
 }

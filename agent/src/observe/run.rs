@@ -1,19 +1,21 @@
 //! The loop: ring to pipeline, verdicts back, calls to the observer.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use agent_abi::Membership;
+use agent_abi::{Membership, Record, SocketEvent, SocketRecord};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use super::child::HeldChild;
+use super::peers::PeerSearch;
 use super::usage::Usage;
 use super::{Aim, ObserveError, Observer, ObserverError, Options, Report, Target, origin};
-use crate::calls::Pipeline;
+use crate::calls::{Pipeline, Selection};
 use crate::host::{self, ProcFs, monotonic};
 use crate::sensor::{BUDGET_BYTES, Scope, Sensor, SensorError, Settings};
 use crate::sink::Losses;
@@ -39,7 +41,7 @@ const SETTLE_AT_MOST: Duration = Duration::from_millis(1000);
 /// # Errors
 /// When the observation cannot begin, or the observer fails and there is no command to see through.
 pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Report, ObserveError> {
-    let aim = Aim::at(&options.target)?;
+    let mut aim = Aim::at(&options.target)?;
     let mut signals = Signals::listen().map_err(|source| ObserveError::Setup {
         what: "signal handlers",
         source,
@@ -53,6 +55,20 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
             Some(HeldChild::fork(command).map_err(failed)?)
         }
         _ => None,
+    };
+    if let (Some(child), Selection::Processes(members)) = (&child, &mut aim.selection) {
+        members.insert(child.pid);
+    }
+    let peers = match aim.scope {
+        Scope::Host => None,
+        Scope::Processes(_) => Some(PeerSearch::start().map_err(|source| ObserveError::Setup {
+            what: "the search for peers",
+            source,
+        })?),
+    };
+    let observed = match &aim.scope {
+        Scope::Host => host::all_pids(),
+        Scope::Processes(processes) => processes.iter().map(|&(pid, _)| pid).collect(),
     };
     let origin = origin(aim.preexisting);
     observer.begin(&origin)?;
@@ -73,6 +89,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         })?;
     let mut flow = Flow {
         pipeline: Pipeline::new(ProcFs, origin, aim.selection),
+        peers,
         dropped: 0,
         failure: None,
     };
@@ -82,6 +99,9 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
             what: "the command",
             source,
         })?;
+    }
+    for pid in observed {
+        sensor.look_for_tls(pid);
     }
     let mut command = None;
     let mut empty_looks = 0;
@@ -100,6 +120,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
                     ready.clear_ready();
                 }
             }
+            pids = found(&mut flow.peers) => admit(&mut sensor, &pids),
             ended = ended(&mut child) => {
                 command = Some(ended.map_err(|source| command_failed(&options.target, source))?);
                 break;
@@ -120,6 +141,18 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
     flow.pipeline.finish(monotonic());
     flow.deliver(observer);
     finish(flow, &sensor, command)
+}
+
+/// Brings peers into scope that are not.
+fn admit(sensor: &mut Sensor, pids: &BTreeSet<u32>) {
+    for &pid in pids {
+        if sensor.membership(pid).is_none()
+            && pid != std::process::id()
+            && let Err(error) = sensor.admit(pid, Membership::Peer)
+        {
+            log::warn!("process {pid} is at the other end of a connection and stays unseen: {error}");
+        }
+    }
 }
 
 /// Threads in scope that are in a data syscall now.
@@ -191,6 +224,8 @@ fn finish(flow: Flow, sensor: &Sensor, command: Option<ExitStatus>) -> Result<Re
 /// What flows, and whether somebody still takes it.
 struct Flow {
     pipeline: Pipeline<ProcFs>,
+    /// Where not every process is in scope.
+    peers: Option<PeerSearch>,
     /// Records that found no room in the ring, as of the last look.
     dropped: u64,
     failure: Option<ObserverError>,
@@ -204,8 +239,14 @@ impl Flow {
     fn look(&mut self, sensor: &mut Sensor, observer: &mut dyn Observer) -> usize {
         sensor.flush_diagnostics();
         let mut total = 0;
+        let mut connected = Vec::new();
+        let mut started = Vec::new();
         for _ in 0..MAX_BATCHES {
             let taken = sensor.drain(BATCH, |record| {
+                if self.peers.is_some() {
+                    connected.extend(connection(record));
+                }
+                started.extend(program_of(record));
                 self.pipeline.record(record);
                 for facts in self.pipeline.take_fresh_facts() {
                     note(&mut self.failure, observer.facts(&facts));
@@ -213,6 +254,11 @@ impl Flow {
                 note(&mut self.failure, observer.record(record));
             });
             total += taken;
+            self.look_for_peers(sensor, connected.drain(..));
+            for pid in started.drain(..).chain(self.pipeline.take_sealed()) {
+                sensor.look_for_tls(pid);
+            }
+            sensor.attach_tls();
             let dropped = sensor.dropped();
             if dropped > self.dropped {
                 self.dropped = dropped;
@@ -230,10 +276,25 @@ impl Flow {
         total
     }
 
+    /// Looks for the other end of members' connections.
+    fn look_for_peers(&mut self, sensor: &Sensor, connected: impl Iterator<Item = SocketRecord>) {
+        let Some(peers) = &mut self.peers else { return };
+        for record in connected {
+            if sensor.membership(record.header.tgid) == Some(Membership::Member) {
+                peers.look_for(&record);
+            }
+        }
+    }
+
     fn judge(&mut self, sensor: &mut Sensor) {
         for (key, verdict) in self.pipeline.take_judgements() {
             if let Err(error) = sensor.judge(key, verdict) {
                 // The stream stays unjudged: seen in part, and its calls say so.
+                log::warn!("{error}");
+            }
+        }
+        for (endpoint, verdict) in self.pipeline.take_endpoint_judgements() {
+            if let Err(error) = sensor.judge_endpoint(endpoint, verdict) {
                 log::warn!("{error}");
             }
         }
@@ -246,12 +307,41 @@ impl Flow {
     }
 }
 
+/// The process that a record says has started a program or mapped a library.
+fn program_of(record: &[u8]) -> Option<u32> {
+    match Record::decode(record) {
+        Ok(Record::Exec { header, .. }) => Some(header.tgid),
+        Ok(Record::Mapped(life)) => Some(life.header.tgid),
+        _ => None,
+    }
+}
+
+/// What a record says of a connection that has come into view.
+fn connection(record: &[u8]) -> Option<SocketRecord> {
+    match Record::decode(record) {
+        Ok(Record::Socket(socket))
+            if socket.event == SocketEvent::Seen as u32 || socket.event == SocketEvent::Connected as u32 =>
+        {
+            Some(socket)
+        }
+        _ => None,
+    }
+}
+
 /// Keeps the first failure.
 fn note(failure: &mut Option<ObserverError>, result: Result<(), ObserverError>) {
     if let Err(error) = result
         && failure.is_none()
     {
         *failure = Some(error);
+    }
+}
+
+/// The next peers that were found, or never where they are not looked for.
+async fn found(peers: &mut Option<PeerSearch>) -> BTreeSet<u32> {
+    match peers {
+        Some(peers) => peers.found().await,
+        None => std::future::pending().await,
     }
 }
 

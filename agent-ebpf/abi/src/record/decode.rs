@@ -197,7 +197,10 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 /// As [`u32_at`].
 fn address_at(bytes: &[u8], at: usize) -> [u8; 16] {
-    bytes.get(at..at + 16).and_then(|b| b.try_into().ok()).unwrap_or([0; 16])
+    bytes
+        .get(at..at + 16)
+        .and_then(|b| b.try_into().ok())
+        .unwrap_or([0; 16])
 }
 
 /// As [`u32_at`].

@@ -14,6 +14,8 @@ pub(crate) struct Notes {
     pub(crate) endpoint: Option<Box<str>>,
     /// An event had an id: the stream can be resumed.
     pub(crate) resumable: bool,
+    /// An event has come to its end since this was last asked.
+    dispatched: bool,
     /// Bytes that cannot be understood: their coding is unknown or broken, or they would grow
     /// beyond all bounds.
     pub(crate) lost: u64,
@@ -46,7 +48,7 @@ enum Text {
 impl Body {
     pub(crate) fn new(media: Media, coding: Coding) -> Self {
         Self {
-            decoder: (coding != Coding::Identity).then(|| Box::new(Decoder::new(coding))),
+            decoder: Some(Box::new(Decoder::new(coding))).filter(|decoder| !decoder.is_identity()),
             plain: Vec::new(),
             text: match media {
                 Media::Json | Media::Unsaid => Text::Document(Box::new(Messages::new())),
@@ -83,6 +85,9 @@ impl Body {
         }
         let plain = std::mem::take(&mut self.plain);
         self.text.push(at, &plain, limits, &mut self.notes, take);
+        if std::mem::take(&mut self.notes.dispatched) {
+            decoder.next_message();
+        }
         self.plain = plain;
         self.plain.clear();
         self.plain.shrink_to(limits.name_bytes);
@@ -167,6 +172,7 @@ impl Text {
                 }
                 Some(Sse::Dispatch(event)) => {
                     notes.resumable |= event.has_id;
+                    notes.dispatched = true;
                     if event.name == EventName::Endpoint {
                         notes.endpoint = session_of(start);
                     } else if let Some(messages) = messages {

@@ -14,7 +14,8 @@ use crate::limits::Limits;
 use chunks::{Chunk, Chunks};
 use start::{Framing, Head};
 
-pub(crate) use seek::{looks_like_request, looks_like_response};
+pub(crate) use seek::looks_like_request;
+pub(crate) use seek::looks_like_response;
 
 /// What travels in this direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

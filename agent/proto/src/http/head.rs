@@ -155,7 +155,7 @@ impl Verb {
 
 /// The fields that matter.
 #[derive(Clone, Copy)]
-enum Name {
+enum Known {
     Session,
     ProtocolVersion,
     McpMethod,
@@ -168,7 +168,7 @@ enum Name {
     Upgrade,
 }
 
-impl Name {
+impl Known {
     fn of(name: &[u8]) -> Option<Self> {
         // Most fields of a message are none of these: their length alone tells.
         let (known, field): (&[u8], _) = match name.len() {
@@ -193,7 +193,7 @@ impl Fields {
     ///
     /// Of a field that may come only once, the first is kept.
     pub(crate) fn note(&mut self, name: &[u8], value: &[u8], limits: &Limits) {
-        let Some(name) = Name::of(name) else { return };
+        let Some(name) = Known::of(name) else { return };
         let value = value.trim_ascii();
         let keep = |slot: &mut Option<Box<str>>| {
             if slot.is_none() && !value.is_empty() {
@@ -201,21 +201,21 @@ impl Fields {
             }
         };
         match name {
-            Name::Session => keep(&mut self.session),
-            Name::ProtocolVersion => keep(&mut self.protocol_version),
-            Name::McpMethod => keep(&mut self.mcp_method),
-            Name::McpName => {
+            Known::Session => keep(&mut self.session),
+            Known::ProtocolVersion => keep(&mut self.protocol_version),
+            Known::McpMethod => keep(&mut self.mcp_method),
+            Known::McpName => {
                 if self.mcp_name.is_none() {
                     self.mcp_name = Some(mcp_name(value, limits));
                 }
             }
-            Name::Traceparent => {
+            Known::Traceparent => {
                 if self.trace_context.is_none() {
                     self.trace_context = std::str::from_utf8(value).ok().and_then(mcp::trace_context);
                 }
             }
-            Name::LastEventId => self.resumes = true,
-            Name::Accept => {
+            Known::LastEventId => self.resumes = true,
+            Known::Accept => {
                 for range in elements(value) {
                     match Media::new(range) {
                         Media::Json => self.accepts_json = true,
@@ -225,13 +225,13 @@ impl Fields {
                 }
                 self.accepts_both = self.accepts_json && self.accepts_events;
             }
-            Name::ContentType => self.media = Media::new(value),
-            Name::ContentEncoding => {
+            Known::ContentType => self.media = Media::new(value),
+            Known::ContentEncoding => {
                 for coding in elements(value) {
                     self.coding = self.coding.then(Coding::new(coding));
                 }
             }
-            Name::Upgrade => {
+            Known::Upgrade => {
                 self.websocket |= elements(value).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
             }
         }

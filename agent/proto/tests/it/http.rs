@@ -431,7 +431,7 @@ fn a_relayed_call_names_the_one_that_it_passes_on() {
     assert_eq!(web.host.calls.len(), 2, "{:#?}", web.host.calls);
     let inner = web.host.calls.iter().find(|call| &*call.request_id.0 == "1").unwrap();
     let outer = web.host.calls.iter().find(|call| &*call.request_id.0 == "9").unwrap();
-    let relays = inner.relays.unwrap();
+    let relays = inner.relays.clone().unwrap();
     assert_eq!((relays.connection, relays.sequence), (outer.connection, outer.sequence));
     assert_eq!(outer.relays, None);
 }

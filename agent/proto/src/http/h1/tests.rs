@@ -211,6 +211,65 @@ fn interim_responses_are_passed_over_and_upgrades_told() {
 }
 
 #[test]
+fn a_tunnel_is_not_looked_into() {
+    let mut feed = Feed::new(H1::requests(false));
+    feed.push(b"CONNECT host:443 HTTP/1.1\r\n\r\n");
+    assert_eq!(feed.h1.exchange(), 1);
+    feed.h1.switch();
+    feed.push(b"\x16\x03\x01GET / HTTP/1.1\r\n\r\n");
+    feed.gap(5);
+    assert_eq!(sketch(&feed.end()), "0 0.");
+}
+
+/// Run by hand, in release: `cargo test --release -p mcp-proto --lib http::h1 -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints figures"]
+fn throughput() {
+    let mut message =
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nmcp-session-id: 5f0c\r\nDate: Mon, 1 Jan\r\n\
+        Connection: keep-alive\r\nContent-Length: 65536\r\n\r\n"
+            .to_vec();
+    let head = message.len();
+    message.resize(head + 65536, b'x');
+    let limits = Limits::default();
+    let rounds = 100_000_u32;
+    for piece in [message.len(), 16 * 1024, 1] {
+        let rounds = if piece == 1 { rounds / 1000 } else { rounds };
+        let mut h1 = H1::responses(false);
+        let (mut position, mut bodies) = (0, 0);
+        let begun = std::time::Instant::now();
+        for _ in 0..rounds {
+            for mut rest in message.chunks(piece) {
+                loop {
+                    let (taken, part) = h1.push(position, std::hint::black_box(rest), &limits);
+                    position += taken as u64;
+                    rest = &rest[taken..];
+                    match part {
+                        Some((_, Part::Body(body))) => bodies += body.len(),
+                        Some(_) => {}
+                        None => break,
+                    }
+                }
+            }
+        }
+        println!("pieces of {piece}: {:?} a message", begun.elapsed() / rounds);
+        assert_eq!(bodies, 65536 * rounds as usize);
+    }
+    let begun = std::time::Instant::now();
+    for _ in 0..rounds {
+        let mut headers = [httparse::EMPTY_HEADER; 128];
+        let mut response = httparse::Response::new(&mut headers);
+        assert!(response.parse(std::hint::black_box(&message)).is_ok());
+    }
+    println!("httparse alone: {:?} a head", begun.elapsed() / rounds);
+    let begun = std::time::Instant::now();
+    for _ in 0..rounds {
+        assert_eq!(memchr::memchr(b'\x01', std::hint::black_box(&message)), None);
+    }
+    println!("memchr alone: {:?} a message", begun.elapsed() / rounds);
+}
+
+#[test]
 fn responses_to_head_have_no_body() {
     let mut feed = Feed::new(H1::responses(false));
     let text = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
