@@ -1,8 +1,11 @@
 //! Calls: what the protocol package found, joined with the processes that took part.
 
 mod endpoints;
+mod network;
 pub mod parts;
 pub mod pipeline;
+mod places;
+mod programs;
 pub mod record;
 pub mod recording;
 mod sessions;

@@ -140,8 +140,8 @@ pub struct Causes {
     pub unknown: Option<f64>,
 }
 
-/// What the kernel knows of a TCP connection, at the end of the requester that is the client where
-/// that was seen, else at the server's, as of the call's last record.
+/// What the kernel knows of the TCP connection that carried the request: of the client's end where
+/// that was seen, else of the server's, as of that end's last record before the call came out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct TcpRecord {
     /// Microseconds from SYN to established, when that was seen.
@@ -187,10 +187,10 @@ pub struct CallSource<'a> {
 /// The connection that carried the request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Network {
-    /// Address of the client.
-    pub client: SocketAddr,
-    /// Address of the server.
-    pub server: SocketAddr,
+    /// Address of the client; unknown where a TLS session's socket is.
+    pub client: Option<SocketAddr>,
+    /// Address of the server, likewise.
+    pub server: Option<SocketAddr>,
     /// It carries TLS that was looked into.
     pub tls: bool,
     /// What the kernel knows of it.
@@ -239,8 +239,8 @@ impl CallRecord {
             request_id: raw_token(&call.request_id.0),
             client: Party::new(call.client, client),
             server: Party::new(call.server, server),
-            client_address: network.map(|network| network.client.to_string().into()),
-            server_address: network.map(|network| network.server.to_string().into()),
+            client_address: network.and_then(|network| network.client.map(address)),
+            server_address: network.and_then(|network| network.server.map(address)),
             start_unix_ns: start.map(|start| clock.unix(start)),
             start_mono_ns: start,
             latency_us: instants.latency(call.ended).map(micros),
@@ -310,6 +310,10 @@ impl TaskRecord {
             age_us: age.map(micros),
         }
     }
+}
+
+fn address(address: SocketAddr) -> Box<str> {
+    address.to_string().into()
 }
 
 fn transport_code(transport: Transport) -> &'static str {

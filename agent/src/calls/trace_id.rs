@@ -4,21 +4,37 @@
 //! each so put the client's span and the server's span into the same trace.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use mcp_proto::{Call, Direction};
 use sha2::{Digest, Sha256};
 
-/// What identifies a connection to both of its ends (of a pipe: boot id and the inode numbers of
-/// its two streams), and nothing else. Chosen by whoever knows the carrier.
+/// What identifies a conversation to both of its ends, and nothing else: of a session its token, of
+/// a TCP connection its addresses, of a pipe the boot id and the inode numbers of its two streams.
+/// Chosen by whoever knows the carrier.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ConnectionKey(pub String);
+pub struct ConnectionKey {
+    name: String,
+    /// Proxies pass session tokens on: which server is meant.
+    server: Option<SocketAddr>,
+}
 
 impl ConnectionKey {
-    /// The key of a session that the wire names. The name is a credential: the key is its hash.
+    /// The key of a conversation that is its connection.
     #[must_use]
-    pub fn of_session(token: &[u8]) -> Self {
-        let hash: TraceId = TraceId(prefix(&digest("session token", &[token])));
-        Self(format!("session/{hash}"))
+    pub fn new(name: String) -> Self {
+        Self { name, server: None }
+    }
+
+    /// The key of a session that the wire names, at `server`. The name is a credential: the key
+    /// holds its hash.
+    #[must_use]
+    pub fn of_session(token: &[u8], server: Option<SocketAddr>) -> Self {
+        let hash = TraceId(prefix(&digest("session token", &[token])));
+        Self {
+            name: format!("session:{hash}"),
+            server,
+        }
     }
 }
 
@@ -52,7 +68,7 @@ impl Ids {
         // who see it, else by how many were seen before it.
         let sequence = call.position.unwrap_or(call.sequence).to_be_bytes();
         let direction = direction_code(call.direction);
-        let hash = |label: &str| digest(label, &[key.0.as_bytes(), direction, raw_id, &sequence]);
+        let hash = |label: &str| digest(label, &[key.name.as_bytes(), direction, raw_id, &sequence]);
         let trace = match &call.trace_context {
             Some(context) => context.trace_id,
             None => prefix(&hash("trace")),
@@ -69,14 +85,17 @@ impl Ids {
 /// The id of the call at a position of its connection and direction.
 #[must_use]
 pub fn call_id(key: &ConnectionKey, direction: Direction, sequence: u64) -> ShortId {
-    let parts = [key.0.as_bytes(), direction_code(direction), &sequence.to_be_bytes()];
+    let sequence = sequence.to_be_bytes();
+    let server = key.server.map(|server| server.to_string());
+    let mut parts = vec![key.name.as_bytes(), direction_code(direction), &sequence];
+    parts.extend(server.as_ref().map(|server| server.as_bytes()));
     ShortId(prefix(&digest("call", &parts)))
 }
 
 /// The id of a conversation whose session is its connection.
 #[must_use]
 pub fn session_id(key: &ConnectionKey) -> ShortId {
-    ShortId(prefix(&digest("session", &[key.0.as_bytes()])))
+    ShortId(prefix(&digest("session", &[key.name.as_bytes()])))
 }
 
 fn direction_code(direction: Direction) -> &'static [u8] {
@@ -137,7 +156,7 @@ mod tests {
     use crate::calls::record::tests::call;
 
     fn key(name: &str) -> ConnectionKey {
-        ConnectionKey(name.to_owned())
+        ConnectionKey::new(name.to_owned())
     }
 
     #[test]

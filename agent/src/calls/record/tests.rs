@@ -65,7 +65,7 @@ pub(crate) fn record(call: Call) -> CallRecord {
     };
     let client = call.client.process.map(|_| facts(1, "node"));
     let server = call.server.process.map(|_| facts(2, "python"));
-    let key = ConnectionKey("boot:1:2".to_owned());
+    let key = ConnectionKey::new("boot:1:2".to_owned());
     let clock = ClockOffset(1_000_000);
     CallRecord::new(
         call,
@@ -201,7 +201,7 @@ fn one_end_and_no_answer() {
         status: None,
         age: Some(1500),
     });
-    let earlier = call_id(&ConnectionKey("boot:1:2".to_owned()), Direction::ClientToServer, 1);
+    let earlier = call_id(&ConnectionKey::new("boot:1:2".to_owned()), Direction::ClientToServer, 1);
     let record = json(one);
     assert_eq!(record["seen_by"], json!(["server"]));
     assert_eq!(
