@@ -1,83 +1,55 @@
 //! Streams of TCP connections. Each end has streams of its own, whose offsets are the connection's:
 //! the agent joins the ends by address and offset.
 
-use agent_abi::{Counter, StreamState, VerdictCode, VerdictEntry, flags};
+use agent_abi::{Counter, DataRecord, StreamState, VerdictCode, VerdictEntry, flags};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
 use crate::maps::{STREAMS, VERDICTS, add, count};
-use crate::stream::{Position, Sampling, Side, sample, verdict_on};
-use crate::{socket, tcp};
+use crate::stream::{Sampling, Side, sample, verdict_on};
+use crate::{scratch, socket, tcp};
 
-/// Counts `len` bytes on one direction of the socket at `sock`, whose inode number is `ino`.
+/// Counts the record's bytes on one direction of the socket at `sock`, and completes the record with
+/// what they are bytes of.
 #[inline(always)]
-pub(crate) fn advance(sock: u64, ino: u64, side: Side, len: u64) -> Option<Position> {
+pub(crate) fn advance(record: &mut DataRecord, side: Side, sock: u64) -> Option<Sampling> {
+    let (len, ino) = (record.len, record.ino);
     let key = match side {
         Side::Writer => sock,
         Side::Reader => socket::reader_key(sock),
     };
-    let (mut verdict, mut grants) = verdict_on(key, ino);
+    record.key = key;
+    record.flags |= flags::TCP;
+    let (verdict, grants) = verdict_on(key, ino);
     if verdict == VerdictCode::Ignore as u32 {
-        return None;
-    }
-    let mut state = known(key, ino);
-    if state.is_none() && len != 0 && verdict != VerdictCode::Sealed as u32 {
-        // One after the other, not one in the other: 5.10 allows a chain of calls 512 bytes of stack.
-        let pair = first_sight(key, ino, len);
-        if pair != 0 {
-            begin(key, ino, pair, len);
-        }
-        (verdict, grants) = verdict_on(key, ino);
-        state = known(key, ino);
+        return Some(Sampling::Ignored);
     }
     if verdict == VerdictCode::Sealed as u32 {
-        return match side {
-            Side::Writer => sealed(sock, ino),
-            Side::Reader => None,
-        };
+        return (side == Side::Writer).then_some(Sampling::Sealed);
     }
+    let Some(state) = known(key, ino) else {
+        return (len != 0).then_some(Sampling::New);
+    };
     let timing = verdict == VerdictCode::Timing as u32;
     let judged = timing || verdict == VerdictCode::Watch as u32;
     // The end of the stream matters once the stream does.
     if len == 0 && !judged {
         return None;
     }
-    // SAFETY: `state` points into a map value, which lives as long as the program runs; fields are
+    // SAFETY: the pointer is to a map value, which lives as long as the program runs; fields are
     // machine words that are only counted up.
-    let state = unsafe { &mut *state? };
-    let offset = match side {
+    let state = unsafe { &mut *state };
+    record.stream = state.stream;
+    record.pair = state.pair;
+    record.offset = match side {
         Side::Writer => add(&mut state.written, len),
         Side::Reader => add(&mut state.read, len),
     };
-    let sampling = match (judged, timing) {
-        (true, true) => Sampling::Metadata,
-        (true, false) => Sampling::Watched,
-        (false, _) => sample(state, grants, len),
-    };
-    Some(Position {
-        key,
-        stream: state.stream,
-        pair: state.pair,
-        ino,
-        offset,
-        flags: flags::TCP | if judged { 0 } else { flags::UNJUDGED },
-        sampling,
-    })
-}
-
-/// What is told of a write of ciphertext.
-#[inline(always)]
-fn sealed(sock: u64, ino: u64) -> Option<Position> {
-    let pair = socket::open_socket(sock, ino);
-    (pair != 0).then_some(Position {
-        key: sock,
-        stream: 0,
-        pair,
-        ino,
-        offset: 0,
-        flags: flags::TCP,
-        sampling: Sampling::Sealed,
-    })
+    if !judged {
+        record.flags |= flags::UNJUDGED;
+        return Some(sample(state, grants, len));
+    }
+    Some(if timing { Sampling::Metadata } else { Sampling::Watched })
 }
 
 /// The stream's state, unless it is an earlier one's.
@@ -88,13 +60,15 @@ fn known(key: u64, ino: u64) -> Option<*mut StreamState> {
     (unsafe { (*state).ino } == ino).then_some(state)
 }
 
-/// A direction of a socket comes into view with a syscall that has moved `len` bytes: takes the
-/// verdict of its endpoint and, unless there is nothing to ship, tells the agent of the socket. Its
-/// identity, or 0.
+/// A direction of a socket comes into view with the record in the scratch memory at `depth`: takes
+/// the verdict of its endpoint, and unless that says to ship nothing, tells the agent of the socket.
+/// 0 when the stream is not to begin.
 ///
 /// Exported, and so a function of its own to the verifier, with a stack of its own.
 #[unsafe(no_mangle)]
-extern "C" fn first_sight(key: u64, ino: u64, len: u64) -> u64 {
+pub(crate) extern "C" fn first_sight(depth: u32) -> u32 {
+    let Some(scratch) = scratch::at(depth) else { return 0 };
+    let DataRecord { key, ino, len, .. } = scratch.record;
     let sock = key & !1;
     let verdict = socket::endpoint_verdict(sock);
     if verdict != VerdictCode::LookAgain as u32 && verdict_on(key, ino).0 == VerdictCode::LookAgain as u32 {
@@ -114,15 +88,22 @@ extern "C" fn first_sight(key: u64, ino: u64, len: u64) -> u64 {
     if pair == 0 {
         // The stream begins later. Its offsets will say so.
         count(Counter::RingFullBytes, len);
+        return 0;
     }
-    pair
+    scratch.record.pair = pair;
+    1
 }
 
-/// Begins the stream's state where the connection was before the syscall that has moved `len` bytes.
+/// Begins the state of the stream of the record in the scratch memory at `depth`, where the
+/// connection was before the record's syscall.
 ///
-/// Exported as above.
+/// Exported as above, and not called from there: 5.10 allows a chain of calls 512 bytes of stack.
 #[unsafe(no_mangle)]
-extern "C" fn begin(key: u64, ino: u64, pair: u64, len: u64) -> u32 {
+pub(crate) extern "C" fn begin(depth: u32) -> u32 {
+    let Some(scratch) = scratch::at(depth) else { return 0 };
+    let DataRecord {
+        key, ino, pair, len, ..
+    } = scratch.record;
     let sock = key & !1;
     let (written, read) = if key == sock {
         (tcp::written(sock).saturating_sub(len), 0)
