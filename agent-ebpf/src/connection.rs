@@ -47,7 +47,7 @@ pub(crate) fn advance(record: &mut DataRecord, side: Side, sock: u64) -> Option<
     };
     if !judged {
         record.flags |= flags::UNJUDGED;
-        return Some(sample(state, grants, len));
+        return Some(sample(&mut state.sampled, grants, len));
     }
     Some(if timing { Sampling::Metadata } else { Sampling::Watched })
 }
@@ -60,17 +60,32 @@ fn known(key: u64, ino: u64) -> Option<*mut StreamState> {
     (unsafe { (*state).ino } == ino).then_some(state)
 }
 
-/// A direction of a socket comes into view with the record in the scratch memory at `depth`: takes
-/// the verdict of its endpoint, and unless that says to ship nothing, tells the agent of the socket.
-/// 0 when the stream is not to begin.
+/// A direction of a socket comes into view with the record in the scratch memory at `depth`: tells
+/// the agent of the socket and begins the stream's state, unless there is nothing to ship.
+///
+/// One after the other and not one in the other: 5.10 allows a chain of calls 512 bytes of stack.
+#[inline(always)]
+pub(crate) fn come_into_view(depth: u32) {
+    let Some(scratch) = scratch::at(depth) else { return };
+    let DataRecord { key, ino, len, .. } = scratch.record;
+    if judge_by_endpoint(key, ino) == 0 {
+        return;
+    }
+    let pair = socket::open_socket(key & !1, ino);
+    if pair == 0 {
+        // The stream begins later. Its offsets will say so.
+        count(Counter::RingFullBytes, len);
+        return;
+    }
+    begin(key, ino, pair, len);
+}
+
+/// Gives a new stream the verdict of its endpoint. 0 when that says to ship nothing.
 ///
 /// Exported, and so a function of its own to the verifier, with a stack of its own.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn first_sight(depth: u32) -> u32 {
-    let Some(scratch) = scratch::at(depth) else { return 0 };
-    let DataRecord { key, ino, len, .. } = scratch.record;
-    let sock = key & !1;
-    let verdict = socket::endpoint_verdict(sock);
+extern "C" fn judge_by_endpoint(key: u64, ino: u64) -> u32 {
+    let verdict = socket::endpoint_verdict(key & !1);
     if verdict != VerdictCode::LookAgain as u32 && verdict_on(key, ino).0 == VerdictCode::LookAgain as u32 {
         let entry = VerdictEntry {
             stream: 0,
@@ -84,26 +99,14 @@ pub(crate) extern "C" fn first_sight(depth: u32) -> u32 {
             return 0;
         }
     }
-    let pair = socket::open_socket(sock, ino);
-    if pair == 0 {
-        // The stream begins later. Its offsets will say so.
-        count(Counter::RingFullBytes, len);
-        return 0;
-    }
-    scratch.record.pair = pair;
     1
 }
 
-/// Begins the state of the stream of the record in the scratch memory at `depth`, where the
-/// connection was before the record's syscall.
+/// Begins the state of a stream where the connection was before the syscall that moved `len` bytes.
 ///
-/// Exported as above, and not called from there: 5.10 allows a chain of calls 512 bytes of stack.
+/// Exported as above.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn begin(depth: u32) -> u32 {
-    let Some(scratch) = scratch::at(depth) else { return 0 };
-    let DataRecord {
-        key, ino, pair, len, ..
-    } = scratch.record;
+extern "C" fn begin(key: u64, ino: u64, pair: u64, len: u64) -> u32 {
     let sock = key & !1;
     let (written, read) = if key == sock {
         (tcp::written(sock).saturating_sub(len), 0)

@@ -159,9 +159,7 @@ impl Transfer {
             self.begin(depth, side, file.ino);
             let mut sampling = stream::advance(depth, file.inode, file.socket);
             if sampling == Sampling::New as u32 {
-                if connection::first_sight(depth) != 0 {
-                    connection::begin(depth);
-                }
+                connection::come_into_view(depth);
                 sampling = stream::advance(depth, file.inode, file.socket);
             }
             match Sampling::from_number(sampling) {

@@ -187,7 +187,7 @@ fn advance_local(record: &mut DataRecord, side: Side, found: &Key) -> Option<Sam
     if verdict != VerdictCode::Watch as u32 {
         record.flags |= flags::UNJUDGED;
         if sampling == Sampling::Watched {
-            sampling = sample(state, grants, len);
+            sampling = sample(&mut state.sampled, grants, len);
         }
     }
     record.key = found.key;
@@ -198,16 +198,17 @@ fn advance_local(record: &mut DataRecord, side: Side, found: &Key) -> Option<Sam
     Some(sampling)
 }
 
-/// What is captured of the next `len` bytes of a stream without a verdict.
+/// What is captured of the next `len` bytes of a stream without a verdict, of which so many have
+/// been `sampled`.
 #[inline(always)]
-pub(crate) fn sample(state: &mut StreamState, grants: u32, len: u64) -> Sampling {
+pub(crate) fn sample(sampled: &mut u64, grants: u32, len: u64) -> Sampling {
     let allowed = ALLOWANCE * (1 + u64::from(grants));
-    let sampling = if state.sampled < allowed {
+    let sampling = if *sampled < allowed {
         Sampling::Unjudged
     } else {
         Sampling::Metadata
     };
-    state.sampled += len;
+    *sampled += len;
     sampling
 }
 

@@ -44,6 +44,7 @@ impl Session {
             carrier: Carrier::Pipe,
             fresh: true,
             absolute: false,
+            ends: None,
             side: Side::Writer,
             process: writer,
             entered: self.now,

@@ -100,8 +100,8 @@ impl std::fmt::Debug for SessionToken {
     }
 }
 
-/// Names a call among all of a tracker's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Names a call among all of a tracker's, with what its conversation is known by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CallRef {
     /// Its conversation.
     pub connection: ConnectionId,
@@ -109,6 +109,10 @@ pub struct CallRef {
     pub direction: Direction,
     /// Its position there.
     pub sequence: u64,
+    /// As of the call.
+    pub streams: [Option<StreamId>; 2],
+    /// As of the call.
+    pub session: Option<SessionToken>,
 }
 
 /// Who asked whom.

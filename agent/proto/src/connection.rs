@@ -7,7 +7,8 @@ use crate::output::Output;
 use crate::slab::{Slab, Slot};
 use crate::timeline::Ends;
 use crate::{
-    Call, Carrier, ConnectionId, Direction, Endpoint, Half, Loss, Nanos, Outcome, ResultType, StreamId, Transport,
+    Call, Carrier, ConnectionId, Direction, Endpoint, Half, Loss, Nanos, Outcome, ResultType, SessionToken, StreamId,
+    Transport,
 };
 
 /// A call under way.
@@ -22,6 +23,8 @@ pub(crate) struct InFlight {
     pub(crate) answered: Option<Nanos>,
     pub(crate) response_written: bool,
     pub(crate) response_read: bool,
+    /// A process that serves it has passed it on.
+    pub(crate) is_relayed: bool,
 }
 
 /// Which half of a call a range of bytes is.
@@ -29,6 +32,31 @@ pub(crate) struct InFlight {
 pub(crate) enum Part {
     Request,
     Response,
+}
+
+/// The half of a call whose instants are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) connection: ConnectionId,
+    pub(crate) slot: Slot,
+    pub(crate) part: Part,
+}
+
+/// Where the calls are that a stream carries: in one conversation, or over HTTP in many.
+pub(crate) trait Conversations {
+    fn conversation(&mut self, id: ConnectionId) -> Option<&mut Connection>;
+}
+
+impl Conversations for Connection {
+    fn conversation(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        (self.id == id).then_some(self)
+    }
+}
+
+impl Conversations for HashMap<ConnectionId, Box<Connection>, Seeded> {
+    fn conversation(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.get_mut(&id).map(|connection| &mut **connection)
+    }
 }
 
 /// A call that is to be continued, and how to know its successor.
@@ -66,9 +94,19 @@ pub(crate) struct Ending {
     pub(crate) closed: bool,
 }
 
+/// What a conversation over HTTP has besides.
+#[derive(Debug)]
+pub(crate) struct Web {
+    pub(crate) transport: Transport,
+    /// What names its session.
+    pub(crate) token: Option<Box<str>>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
+    /// Over HTTP it has no streams of its own.
+    pub(crate) web: Option<Web>,
     carrier: Carrier,
     pub(crate) client_to_server: Option<StreamId>,
     pub(crate) server_to_client: Option<StreamId>,
@@ -102,6 +140,7 @@ impl Connection {
     pub(crate) fn new(id: ConnectionId, carrier: Carrier) -> Self {
         Self {
             id,
+            web: None,
             carrier,
             client_to_server: None,
             server_to_client: None,
@@ -142,7 +181,20 @@ impl Connection {
         self.ending.client_exited.is_some() || self.ending.server_exited.is_some()
     }
 
+    /// The server has given the conversation a session.
+    pub(crate) fn begin_session(&mut self, token: &str) {
+        if let Some(web) = &mut self.web {
+            web.token = Some(token.into());
+        }
+        for it in self.calls.iter_mut() {
+            it.call.session = Some(SessionToken(token.into()));
+        }
+    }
+
     pub(crate) fn transport(&self) -> Transport {
+        if let Some(web) = &self.web {
+            return web.transport;
+        }
         match self.carrier {
             Carrier::Pipe | Carrier::SocketPair => Transport::Stdio,
             Carrier::UnixSocket | Carrier::Tcp => Transport::Socket,
@@ -162,7 +214,7 @@ impl Connection {
     }
 
     /// The writer's instants of a half are settled.
-    pub(crate) fn written(&mut self, (slot, part): (Slot, Part), (first, last): Ends) {
+    pub(crate) fn written(&mut self, slot: Slot, part: Part, (first, last): Ends) {
         let Some(it) = self.calls.get_mut(slot) else {
             return;
         };
@@ -178,7 +230,7 @@ impl Connection {
     }
 
     /// The reader's instants of a half are settled.
-    pub(crate) fn read(&mut self, (slot, part): (Slot, Part), (first, last): Ends) {
+    pub(crate) fn read(&mut self, slot: Slot, part: Part, (first, last): Ends) {
         let Some(it) = self.calls.get_mut(slot) else {
             return;
         };
@@ -347,7 +399,9 @@ impl Connection {
         if request || response {
             note(&mut call.loss, Loss::Unaligned);
         }
-        call.streams = self.carried_by;
+        for (stream, known) in call.streams.iter_mut().zip(self.carried_by) {
+            *stream = stream.or(known);
+        }
         call.outcome = outcome;
         call.ended = ended;
         if call.protocol_version.is_none() {

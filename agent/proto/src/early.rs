@@ -57,8 +57,8 @@ impl Track {
             return;
         };
         let Held { envelope, seen } = held;
-        let part = to.message(direction, envelope, *seen, &mut self.reported, output);
-        self.await_instants(part, *seen, now, output);
+        let part = to.message(direction, envelope, *seen, None, &mut self.reported, output);
+        self.await_instants(to.id, part, *seen, now, output);
     }
 }
 

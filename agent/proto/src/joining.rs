@@ -1,6 +1,7 @@
 //! Which streams belong together.
 
 use crate::connection::Connection;
+use crate::framing::{Frames, Framing};
 use crate::recognise::Suspect;
 use crate::rpc::Kind;
 use crate::track::{Action, State, Track};
@@ -177,6 +178,22 @@ impl Tracker {
         self.settle(id);
     }
 
+    /// A direction of HTTP goes on as WebSocket.
+    pub(crate) fn becomes_framed(&mut self, id: StreamId, to: ConnectionId, direction: Direction) {
+        let (Some(stream), Some(connection)) = (self.streams.get_mut(&id), self.connections.get_mut(&to)) else {
+            return;
+        };
+        stream.framer = Framing::WebSocket(Box::new(Frames::new(direction)));
+        stream.state = State::Watched {
+            connection: to,
+            direction,
+        };
+        *connection.stream(direction) = Some(id);
+        connection.carried_by[direction as usize] = Some(id);
+        connection.incomplete = false;
+        self.output.verdict(id, Verdict::Watch);
+    }
+
     /// Looks for the direction that a connection lacks: among the streams that hold messages, and
     /// among those that were given up before anybody knew what they belong to.
     fn find_other(&mut self, connection: ConnectionId) {
@@ -234,6 +251,15 @@ impl Tracker {
                 self.join_if_lacking(id);
             }
             State::Ignored { again: false } if self.is_expected(id) => self.look_again(id),
+            State::Web { direction, .. } => {
+                let users = match direction {
+                    Direction::ClientToServer => &stream.readers,
+                    Direction::ServerToClient => &stream.writers,
+                };
+                if users.all().contains(&process) {
+                    self.output.serves(process);
+                }
+            }
             State::Unjudged(_) | State::Ignored { .. } => {}
         }
     }
@@ -251,6 +277,9 @@ impl Tracker {
         let server = reader(requests).or(writer(responses));
         connection.client.process = client.or(connection.client.process);
         connection.server.process = server.or(connection.server.process);
+        if let Some(server) = connection.server.process {
+            self.output.serves(server);
+        }
     }
 }
 
@@ -258,6 +287,6 @@ impl Tracker {
 fn answers(stream: &Track) -> bool {
     match &stream.state {
         State::Unjudged(suspect) => suspect.answers || suspect.is_mcp,
-        State::Watched { .. } | State::Ignored { .. } => false,
+        State::Watched { .. } | State::Web { .. } | State::Ignored { .. } => false,
     }
 }

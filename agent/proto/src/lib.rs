@@ -10,6 +10,9 @@ mod call;
 mod connection;
 mod early;
 mod event;
+mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hash;
 mod http;
 mod joining;
@@ -21,6 +24,7 @@ mod ndjson;
 mod output;
 mod pairing;
 mod recognise;
+mod relay;
 mod rpc;
 mod slab;
 mod stats;

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::connection::{Connection, note};
+use crate::track::{Answered, State};
 use crate::tracker::{Timer, Tracker};
 use crate::{ConnectionId, Direction, Fault, FaultKind, Loss, Nanos, Outcome, ProcessId, Side, StreamId};
 
@@ -12,8 +13,10 @@ impl Tracker {
         self.latest = self.latest.max(at);
         // What a forked child used, the process that it came from goes on with.
         let heir = self.programs.remove(&process);
+        self.output.servers.remove(&process);
         let heir = heir.filter(|heir| self.used.contains_key(heir));
         let mut touched = Vec::new();
+        let mut gone = Vec::new();
         let used = self.used.remove(&process).unwrap_or_default();
         if let Some(streams) = heir.and_then(|heir| self.used.get_mut(&heir)) {
             let new: Vec<_> = used.iter().copied().filter(|id| !streams.contains(id)).collect();
@@ -43,8 +46,23 @@ impl Tracker {
                     touched.push(connection.id);
                 }
             }
+            if let State::Web { link, direction } = stream.state {
+                gone.push((link, direction, writer_gone, reader_gone));
+            }
             if reader_gone {
                 self.flush_answered(id);
+            }
+        }
+        for (link, direction, writer_gone, reader_gone) in gone {
+            let (asker, answerer) = (Outcome::ClientExit, Outcome::ServerExit);
+            let (writer, reader) = match direction {
+                Direction::ClientToServer => (asker, answerer),
+                Direction::ServerToClient => (answerer, asker),
+            };
+            if writer_gone {
+                self.link_end_exited(link, writer, at);
+            } else if reader_gone {
+                self.link_end_exited(link, reader, at);
             }
         }
         for connection in touched {
@@ -56,6 +74,12 @@ impl Tracker {
                 self.remove_stream(id);
             }
         }
+    }
+
+    /// The socket that writes `stream` is closed; the one that reads it is as well, or is not seen.
+    pub fn closed(&mut self, stream: StreamId, at: Nanos) {
+        self.latest = self.latest.max(at);
+        self.end_of_stream(stream, at);
     }
 
     /// The reader has read the end: nothing more will come.
@@ -81,6 +105,11 @@ impl Tracker {
                 };
             }
             self.end_if_clear(connection, false, at);
+        }
+        if let Some(stream) = self.streams.get(&id)
+            && let State::Web { link, direction } = stream.state
+        {
+            self.link_closed(link, direction, at);
         }
         if self.streams.get(&id).is_some_and(|stream| stream.is_finished()) {
             self.remove_stream(id);
@@ -108,20 +137,16 @@ impl Tracker {
     }
 
     /// Emits the answered calls of a stream whose reader will read no more.
-    fn flush_answered(&mut self, id: StreamId) {
+    pub(crate) fn flush_answered(&mut self, id: StreamId) {
         self.settle(id);
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        let Some((connection, _)) = stream.connection() else {
-            return;
-        };
-        let Some(connection) = self.connections.get_mut(&connection) else {
-            return;
-        };
-        while let Some((slot, _)) = stream.answered.pop_front() {
-            stream.give_up_waiting(slot, connection);
-            connection.complete(slot, &mut self.output);
+        while let Some(Answered { connection, slot, .. }) = stream.answered.pop_front() {
+            if let Some(connection) = self.connections.get_mut(&connection) {
+                stream.give_up_waiting(slot, connection);
+                connection.complete(slot, &mut self.output);
+            }
         }
     }
 
@@ -142,7 +167,9 @@ impl Tracker {
     /// When [`Tracker::handle_timeout`] is to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Nanos> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let unresumed = self.unresumed.front().map(|it| it.deadline);
+        timer.into_iter().chain(unresumed).min()
     }
 
     /// Does what is due.
@@ -154,6 +181,7 @@ impl Tracker {
             self.timers.pop();
             match timer {
                 Timer::Instants(id) => self.stop_waiting(id, now),
+                Timer::Link(id) => self.link_timeout(id, now),
                 Timer::Ending(id) => {
                     if let Some(connection) = self.connections.get_mut(&id) {
                         connection.ending.waits = false;
@@ -163,6 +191,7 @@ impl Tracker {
                 }
             }
         }
+        self.end_unresumed(now);
     }
 
     /// Emits the answered calls of a stream that have waited long enough for their instants.
@@ -171,20 +200,20 @@ impl Tracker {
             return;
         };
         stream.timer = None;
-        let Some((connection, _)) = stream.connection() else {
-            return;
-        };
-        let Some(connection) = self.connections.get_mut(&connection) else {
-            return;
-        };
-        while let Some((slot, _)) = stream.answered.front().copied() {
-            if connection.calls.get(slot).is_some() {
-                match stream.deadline(connection, &self.output.limits) {
+        while let Some(&Answered { connection, slot, .. }) = stream.answered.front() {
+            if self
+                .connections
+                .get(&connection)
+                .is_some_and(|it| it.calls.get(slot).is_some())
+            {
+                match stream.deadline(&mut self.connections, &self.output.limits) {
                     Some(deadline) if deadline <= now => {}
                     _ => break,
                 }
-                stream.give_up_waiting(slot, connection);
-                connection.complete(slot, &mut self.output);
+                if let Some(connection) = self.connections.get_mut(&connection) {
+                    stream.give_up_waiting(slot, connection);
+                    connection.complete(slot, &mut self.output);
+                }
             }
             stream.answered.pop_front();
         }
@@ -265,13 +294,16 @@ impl Tracker {
         }
     }
 
-    fn remove_stream(&mut self, id: StreamId) {
+    pub(crate) fn remove_stream(&mut self, id: StreamId) {
         self.stop_holding(id);
         let Some(mut stream) = self.streams.remove(&id) else {
             return;
         };
-        self.output.stats.bytes_skipped += stream.framer.pending();
+        self.output.stats.bytes_skipped += stream.pending();
         stream.framer.give_up();
+        if let State::Web { link, .. } = stream.state {
+            self.leave_link(id, link);
+        }
         self.ages.retain(|known| *known != id);
         for process in stream.writers.all().iter().chain(stream.readers.all()) {
             if let Some(streams) = self.used.get_mut(process) {

@@ -18,6 +18,19 @@ pub struct Limits {
     /// Bytes kept after a hole, from which the end of a message is understood.
     pub tail_bytes: usize,
 
+    /// Longest head of an HTTP/1 message, and longest trailers, in bytes; longer is not HTTP.
+    pub head_bytes: usize,
+    /// Longest line with the size of a chunk, extensions included, in bytes.
+    pub chunk_line_bytes: usize,
+    /// Most bytes that one message, or a body that is not of events, may decode to.
+    pub decoded_bytes: u64,
+    /// Most bytes that a body may decode to for each byte of it, beyond `decoded_free`.
+    pub decoded_ratio: u64,
+    /// Bytes that a body may decode to whatever their proportion.
+    pub decoded_free: u64,
+    /// Largest window of a content coding, in bytes: RFC 9659 has 8 MiB for Zstandard.
+    pub decode_window_bytes: u64,
+
     /// Most bytes that a stream can have moved: larger counts are taken for this one.
     pub stream_bytes: u64,
     /// Streams known at a time.
@@ -61,6 +74,19 @@ pub struct Limits {
     /// Captured bytes after which an unjudged stream is granted another allowance.
     pub allowance_bytes: u64,
 
+    /// Bytes of a stream by which HTTP must have shown itself.
+    pub opening_bytes: usize,
+    /// Complete exchanges of HTTP without MCP before their connection is ignored.
+    pub strange_exchanges: u32,
+    /// Exchanges of one connection under way at a time.
+    pub exchanges: usize,
+    /// Longest compressed WebSocket message that is read, in bytes without compression.
+    pub ws_inflated_bytes: u64,
+    /// Sessions over HTTP known at a time.
+    pub sessions: usize,
+    /// How long a call whose response stream has ended waits to be resumed on another.
+    pub resume_wait: Nanos,
+
     /// Cancelled ids remembered per direction of a connection.
     pub cancelled_ids: usize,
     /// Calls of a connection that wait to be continued after `input_required`.
@@ -76,6 +102,13 @@ pub struct Limits {
     pub seen_side_wait: Nanos,
     /// How long the end of a stream waits for the exit of a process that would explain it.
     pub exit_grace: Nanos,
+
+    /// Longest header block of HTTP/2 that is read, in bytes.
+    pub h2_block_bytes: usize,
+    /// Messages of one direction of an HTTP/2 connection that are not complete at a time.
+    pub h2_streams: usize,
+    /// Size of the dynamic table of one direction of an HTTP/2 connection, as HPACK counts it.
+    pub hpack_table_bytes: usize,
 }
 
 impl Default for Limits {
@@ -88,6 +121,12 @@ impl Default for Limits {
             captured_bytes: 16 * 1024,
             json_depth: 10_000,
             tail_bytes: 16 * 1024,
+            head_bytes: 64 * 1024,
+            chunk_line_bytes: 4 * 1024,
+            decoded_bytes: 64 << 20,
+            decoded_ratio: 256,
+            decoded_free: 16 << 20,
+            decode_window_bytes: 8 << 20,
             stream_bytes: 1 << 46,
             streams: 32 * 1024,
             calls_in_flight: 64 * 1024,
@@ -108,6 +147,12 @@ impl Default for Limits {
             expected_factor: 64,
             grants: 64,
             allowance_bytes: 32 * 1024,
+            opening_bytes: 64,
+            strange_exchanges: 16,
+            exchanges: 1024,
+            ws_inflated_bytes: 64 * 1024 * 1024,
+            sessions: 8192,
+            resume_wait: 60_000 * MS,
             cancelled_ids: 256,
             continuations: 64,
             tasks: 256,
@@ -115,6 +160,9 @@ impl Default for Limits {
             unseen_side_wait: 1_000 * MS,
             seen_side_wait: 30_000 * MS,
             exit_grace: 200 * MS,
+            h2_block_bytes: 64 * 1024,
+            h2_streams: 2048,
+            hpack_table_bytes: 64 * 1024,
         }
     }
 }

@@ -11,6 +11,8 @@ pub(crate) enum Item {
     Message {
         start: u64,
         end: u64,
+        /// Bytes of the message itself.
+        bytes: u64,
         /// Its middle was not captured.
         truncated: bool,
         /// The hole before it swallowed the end of another message.
@@ -282,6 +284,7 @@ impl Framer {
         Item::Message {
             start,
             end,
+            bytes: end - start,
             truncated: false,
             cut: false,
         }
@@ -360,6 +363,7 @@ impl Framer {
                 Item::Message {
                     start,
                     end,
+                    bytes: end - start,
                     truncated: true,
                     cut: false,
                 }
@@ -372,6 +376,7 @@ impl Framer {
                     true => Item::Message {
                         start,
                         end,
+                        bytes: end - start,
                         truncated: false,
                         cut: true,
                     },

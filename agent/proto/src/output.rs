@@ -1,27 +1,44 @@
 //! Where everything that comes out is queued and counted.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
+use crate::hash::Seeded;
 use crate::limits::Limits;
+use crate::slab::Slot;
 use crate::stats::Stats;
-use crate::{Call, Event, Fault, StreamId, Verdict};
+use crate::{Call, ConnectionId, Event, Fault, ProcessId, StreamId, Verdict};
 
 #[derive(Debug)]
 pub(crate) struct Output {
-    pub(crate) limits: Limits,
+    /// Shared, so that they can be read while the rest changes.
+    pub(crate) limits: Arc<Limits>,
     pub(crate) stats: Stats,
     /// Calls in flight, over all connections.
     pub(crate) in_flight: usize,
+    /// Processes that have answered requests: what they ask may be passed on.
+    pub(crate) servers: HashSet<ProcessId, Seeded>,
+    /// Requests of such processes that have just come.
+    pub(crate) asked: Vec<(ConnectionId, Slot)>,
     events: VecDeque<Event>,
 }
 
 impl Output {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            limits,
+            limits: Arc::new(limits),
             stats: Stats::default(),
             in_flight: 0,
+            servers: HashSet::default(),
+            asked: Vec::new(),
             events: VecDeque::new(),
+        }
+    }
+
+    /// A process answers requests.
+    pub(crate) fn serves(&mut self, process: ProcessId) {
+        if self.servers.len() < self.limits.streams {
+            self.servers.insert(process);
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Seen {
     pub(crate) stream: StreamId,
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// Bytes of the message itself: fewer than its range where framing lies in between.
+    pub(crate) bytes: u64,
     /// Its middle is missing.
     pub(crate) truncated: bool,
     /// When its first byte was written, as far as is known.
@@ -29,12 +31,14 @@ pub(crate) struct Seen {
 }
 
 impl Connection {
-    /// Takes a message. Returns the half of a call whose instants are to be found.
+    /// Takes a message. An error that names no request in flight answers the one that is `meant`.
+    /// Returns the half of a call whose instants are to be found.
     pub(crate) fn message(
         &mut self,
         direction: Direction,
         envelope: &Envelope,
         seen: Seen,
+        meant: Option<Slot>,
         reported: &mut u32,
         output: &mut Output,
     ) -> Option<(Slot, Part)> {
@@ -43,15 +47,10 @@ impl Connection {
                 stream,
                 at,
                 process,
-                start,
-                end,
+                bytes,
                 ..
             } = seen;
-            let bytes = if kind == FaultKind::MalformedFrame {
-                end - start
-            } else {
-                0
-            };
+            let bytes = if kind == FaultKind::MalformedFrame { bytes } else { 0 };
             output.fault(
                 reported,
                 Fault {
@@ -76,6 +75,9 @@ impl Connection {
                     self.end(old, Outcome::Pending, seen.at, output);
                 }
                 let slot = self.request(direction, id, envelope, seen, output);
+                if seen.process.is_some_and(|asker| output.servers.contains(&asker)) {
+                    output.asked.push((self.id, slot));
+                }
                 Some((slot, Part::Request))
             }
             Kind::Notification => {
@@ -85,7 +87,7 @@ impl Connection {
             }
             kind @ (Kind::Result | Kind::Error) => {
                 output.stats.responses += 1;
-                match self.find(direction.reversed(), envelope) {
+                match self.find(direction.reversed(), envelope, meant) {
                     Found::Call(slot) => {
                         self.response(slot, kind, envelope, seen);
                         if self.unfinished.len() > output.limits.continuations {
@@ -181,7 +183,7 @@ impl Connection {
             client,
             server,
             request: Half {
-                bytes: seen.end - seen.start,
+                bytes: seen.bytes,
                 ..Half::default()
             },
             response: None,
@@ -222,6 +224,7 @@ impl Connection {
             answered: None,
             response_written: false,
             response_read: false,
+            is_relayed: false,
         };
         let slot = self.admit(in_flight, output);
         let originator = self.originator(direction);
@@ -258,7 +261,26 @@ impl Connection {
         Some(Continuation { sequence })
     }
 
-    fn find(&mut self, direction: Direction, envelope: &Envelope) -> Found {
+    fn find(&mut self, direction: Direction, envelope: &Envelope, meant: Option<Slot>) -> Found {
+        match self.find_by_id(direction, envelope) {
+            Found::Nothing => self.find_meant(direction, meant),
+            found => found,
+        }
+    }
+
+    fn find_meant(&mut self, direction: Direction, meant: Option<Slot>) -> Found {
+        let Some(slot) = meant else {
+            return Found::Nothing;
+        };
+        let Some(it) = self.calls.get(slot).filter(|it| it.answered.is_none()) else {
+            return Found::Nothing;
+        };
+        let id = it.call.request_id.0.clone();
+        self.originator(direction).ids.remove(&id);
+        Found::Call(slot)
+    }
+
+    fn find_by_id(&mut self, direction: Direction, envelope: &Envelope) -> Found {
         let Some(id) = rpc::id(envelope) else {
             return Found::Nothing;
         };
@@ -289,7 +311,7 @@ impl Connection {
         let call = &mut it.call;
         let direction = call.direction;
         call.response = Some(Half {
-            bytes: seen.end - seen.start,
+            bytes: seen.bytes,
             ..Half::default()
         });
         if seen.truncated {

@@ -50,6 +50,8 @@ pub(crate) fn sign(envelope: &Envelope) -> Sign {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Suspect {
     pub(crate) held: VecDeque<Held>,
+    /// Where and with what a stream of a socket began, while that is too little to tell HTTP by.
+    pub(crate) opening: Option<(u64, Vec<u8>)>,
     /// Bytes went missing.
     pub(crate) incomplete: bool,
     /// A message was MCP.
@@ -76,6 +78,11 @@ impl Suspect {
             incomplete: true,
             ..Self::default()
         }
+    }
+
+    /// Whether nothing was made of the stream's bytes so far.
+    pub(crate) fn is_untouched(&self) -> bool {
+        !self.incomplete && self.total == 0
     }
 
     /// Keeps a message; returns how many had to be dropped for it.

@@ -5,7 +5,7 @@
 pub struct Stats {
     /// Bytes of all streams that are accounted for: always the sum of the four below.
     pub bytes: u64,
-    /// Bytes of lines that are JSON documents, framing included.
+    /// Bytes of lines that are JSON documents, framing included, and all of HTTP.
     pub bytes_parsed: u64,
     /// Bytes that were captured or moved and not understood: pollution, rests of messages that
     /// were cut, streams that are ignored.
@@ -39,6 +39,10 @@ pub struct Stats {
     pub held_dropped: u64,
     /// Calls evicted to stay within bounds.
     pub calls_evicted: u64,
+    /// Sessions over HTTP evicted to stay within bounds.
+    pub sessions_evicted: u64,
+    /// Bytes of bodies whose content coding is unknown or broken, or that would have grown beyond bounds.
+    pub bytes_undecoded: u64,
     /// Streams evicted to stay within bounds.
     pub streams_evicted: u64,
     /// Faults that were counted but not reported.

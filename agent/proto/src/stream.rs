@@ -76,6 +76,8 @@ const COMPARED: usize = 256;
 pub(crate) struct ByteStream {
     pub(crate) alignment: Alignment,
     fresh: bool,
+    /// Both sides count from the same byte.
+    aligned: bool,
     writer_seen: bool,
     begun: bool,
     cursor: u64,
@@ -89,10 +91,14 @@ fn key(t: &Transfer<'_>) -> Key {
 }
 
 impl ByteStream {
-    pub(crate) fn new(fresh: bool) -> Self {
+    /// An empty stream, of which `first` is the first transfer to be seen.
+    pub(crate) fn new(first: &Transfer<'_>) -> Self {
+        let fresh = if first.absolute { first.offset == 0 } else { first.fresh };
+        let aligned = fresh || first.absolute;
         Self {
-            alignment: Alignment::new(fresh),
+            alignment: Alignment::new(aligned),
             fresh,
+            aligned,
             writer_seen: false,
             begun: fresh,
             cursor: 0,
@@ -105,6 +111,11 @@ impl ByteStream {
     /// Position after everything that is accounted for.
     pub(crate) fn cursor(&self) -> u64 {
         self.cursor
+    }
+
+    /// Whether positions mean the same to everybody who has seen the stream from its first byte.
+    pub(crate) fn is_absolute(&self) -> bool {
+        self.aligned
     }
 
     pub(crate) fn is_fresh(&self) -> bool {
@@ -132,6 +143,7 @@ impl ByteStream {
                 carrier: t.carrier,
                 fresh: t.fresh,
                 absolute: t.absolute,
+                ends: t.ends,
                 side: t.side,
                 process: t.process,
                 entered: t.entered,
@@ -245,7 +257,7 @@ impl ByteStream {
                 placement.known = t.content.bytes.len();
             }
         }
-        if t.side == Side::Reader && !self.fresh && !self.writer_seen {
+        if t.side == Side::Reader && !self.aligned && !self.writer_seen {
             self.remember_read(bytes);
         }
         if t.last && t.side == Side::Writer {
@@ -257,7 +269,7 @@ impl ByteStream {
 
     /// Content of the reader's is wanted only while none of the writer's can be expected.
     fn is_wanted(&self, side: Side, start: u64) -> bool {
-        side == Side::Writer || !self.writer_seen || (self.fresh && start <= self.cursor)
+        side == Side::Writer || !self.writer_seen || (self.aligned && start <= self.cursor)
     }
 
     fn begin(&mut self, at: u64) {

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::connection::{Connection, Part, note};
+use crate::connection::{Connection, Conversations, Part, Ticket, note};
+use crate::framing::Framing;
 use crate::limits::Limits;
 use crate::ndjson::{Framer, Item, Junk};
 use crate::output::Output;
@@ -22,15 +23,17 @@ pub(crate) struct Track {
     pub(crate) id: StreamId,
     pub(crate) pair: Option<PairId>,
     pub(crate) carrier: Carrier,
+    /// Stand for the addresses of the writer's and of the reader's socket.
+    pub(crate) addresses: Option<[u64; 2]>,
     pub(crate) bytes: ByteStream,
-    pub(crate) framer: Framer,
-    pub(crate) written: Timeline<(Slot, Part)>,
-    pub(crate) read: Timeline<(Slot, Part)>,
+    pub(crate) framer: Framing,
+    pub(crate) written: Timeline<Ticket>,
+    pub(crate) read: Timeline<Ticket>,
     pub(crate) writers: Users,
     pub(crate) readers: Users,
     pub(crate) state: State,
     /// Answered calls whose response came on this stream, with the time it came.
-    pub(crate) answered: VecDeque<(Slot, Nanos)>,
+    pub(crate) answered: VecDeque<Answered>,
     pub(crate) timer: Option<Nanos>,
     /// A side was waited for in vain: it is not worth waiting again until it shows.
     pub(crate) one_sided: bool,
@@ -44,11 +47,24 @@ pub(crate) struct Track {
     pub(crate) early: VecDeque<Held>,
 }
 
+/// A call whose response has come, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    pub(crate) connection: ConnectionId,
+    pub(crate) slot: Slot,
+    pub(crate) since: Nanos,
+}
+
 #[derive(Debug)]
 pub(crate) enum State {
     Unjudged(Box<Suspect>),
     Watched {
         connection: ConnectionId,
+        direction: Direction,
+    },
+    /// A direction of a connection that carries HTTP.
+    Web {
+        link: PairId,
         direction: Direction,
     },
     Ignored {
@@ -65,12 +81,14 @@ pub(crate) enum Action {
 
 impl Track {
     pub(crate) fn new(t: &Transfer<'_>) -> Self {
+        let bytes = ByteStream::new(t);
         Self {
             id: t.stream,
             pair: t.pair,
             carrier: t.carrier,
-            bytes: ByteStream::new(t.fresh),
-            framer: Framer::new(!t.fresh),
+            addresses: t.ends,
+            framer: Framing::Lines(Box::new(Framer::new(!bytes.is_fresh()))),
+            bytes,
             written: Timeline::new(),
             read: Timeline::new(),
             writers: Users::default(),
@@ -102,8 +120,25 @@ impl Track {
         }
     }
 
+    /// Bytes that wait for what completes them.
+    pub(crate) fn pending(&self) -> u64 {
+        let opening = match &self.state {
+            State::Unjudged(suspect) => suspect.opening.as_ref().map_or(0, |(_, kept)| kept.len() as u64),
+            _ => 0,
+        };
+        self.framer.pending() + opening
+    }
+
+    /// Whose requests the stream carries, once that is known.
+    pub(crate) fn direction(&self) -> Option<Direction> {
+        match self.state {
+            State::Watched { direction, .. } | State::Web { direction, .. } => Some(direction),
+            _ => None,
+        }
+    }
+
     /// A message of this stream, with what is known of its writing.
-    fn seen(&self, start: u64, end: u64, truncated: bool, now: Nanos) -> Seen {
+    pub(crate) fn seen(&self, start: u64, end: u64, truncated: bool, now: Nanos) -> Seen {
         let written = self.written.at_position(start, self.bytes.alignment.writer_shift());
         let read = || self.read.at_position(start, self.bytes.alignment.reader_shift());
         let at = written
@@ -115,6 +150,7 @@ impl Track {
             stream: self.id,
             start,
             end,
+            bytes: end - start,
             truncated,
             at,
             process,
@@ -176,6 +212,7 @@ impl Track {
             Item::Message {
                 start,
                 end,
+                bytes,
                 truncated,
                 cut,
             } => {
@@ -184,11 +221,14 @@ impl Track {
                     connection.lost_bytes();
                 }
                 output.stats.messages_truncated += u64::from(truncated);
-                let seen = self.seen(start, end, truncated, now);
+                let seen = Seen {
+                    bytes,
+                    ..self.seen(start, end, truncated, now)
+                };
                 let envelope = self.framer.envelope();
                 if !connection.puts_off(self.id, &mut self.early, direction, envelope, seen, &output.limits) {
-                    let part = connection.message(direction, envelope, seen, &mut self.reported, output);
-                    self.await_instants(part, seen, now, output);
+                    let part = connection.message(direction, envelope, seen, None, &mut self.reported, output);
+                    self.await_instants(connection.id, part, seen, now, output);
                 }
             }
             Item::Junk { start, bytes, kind } => match kind {
@@ -215,8 +255,16 @@ impl Track {
         }
     }
 
-    pub(crate) fn await_instants(&mut self, part: Option<(Slot, Part)>, seen: Seen, now: Nanos, output: &Output) {
-        let Some(what) = part else { return };
+    pub(crate) fn await_instants(
+        &mut self,
+        connection: ConnectionId,
+        part: Option<(Slot, Part)>,
+        seen: Seen,
+        now: Nanos,
+        output: &Output,
+    ) {
+        let Some((slot, part)) = part else { return };
+        let what = Ticket { connection, slot, part };
         let wait = Wait {
             start: seen.start,
             end: seen.end,
@@ -224,28 +272,48 @@ impl Track {
         };
         self.written.wait(wait, &output.limits);
         self.read.wait(wait, &output.limits);
-        if what.1 == Part::Response {
-            self.answered.push_back((what.0, now));
+        if part == Part::Response {
+            self.answered.push_back(Answered {
+                connection,
+                slot,
+                since: now,
+            });
         }
     }
 
-    /// Finds instants, emits what is complete, forgets what nobody waits for.
-    pub(crate) fn settle(&mut self, connection: &mut Connection, direction: Direction, output: &mut Output) {
+    /// Tells a conversation which sides of this direction are in view.
+    pub(crate) fn show_sides(&self, connection: &mut Connection, direction: Direction) {
         let unaligned = self.read.is_seen() && self.bytes.alignment.confirmed_reader_shift().is_none();
         connection.sides_seen[direction as usize] = (self.written.is_seen(), self.read.is_seen());
         match direction {
             Direction::ClientToServer => connection.unaligned_requests = unaligned,
             Direction::ServerToClient => connection.unaligned_responses = unaligned,
         }
+    }
+
+    /// Finds instants, emits what is complete, forgets what nobody waits for.
+    pub(crate) fn settle(&mut self, among: &mut impl Conversations, direction: Direction, output: &mut Output) {
         let written = self.bytes.alignment.writer_shift();
         while let Some((wait, ends)) = self.written.take_settled(Some(written)) {
-            connection.written(wait.what, ends);
+            let Ticket { connection, slot, part } = wait.what;
+            if let Some(connection) = among.conversation(connection) {
+                connection.written(slot, part, ends);
+                self.show_sides(connection, direction);
+            }
         }
         while let Some((wait, ends)) = self.read.take_settled(self.bytes.alignment.confirmed_reader_shift()) {
-            connection.read(wait.what, ends);
+            let Ticket { connection, slot, part } = wait.what;
+            if let Some(connection) = among.conversation(connection) {
+                connection.read(slot, part, ends);
+                self.show_sides(connection, direction);
+            }
         }
-        while let Some((slot, _)) = self.answered.front() {
-            let Some(it) = connection.calls.get(*slot) else {
+        while let Some(&Answered { connection, slot, .. }) = self.answered.front() {
+            let Some(connection) = among.conversation(connection) else {
+                self.answered.pop_front();
+                continue;
+            };
+            let Some(it) = connection.calls.get(slot) else {
                 self.answered.pop_front();
                 continue;
             };
@@ -254,7 +322,8 @@ impl Track {
             if !(written && read) {
                 break;
             }
-            connection.complete(*slot, output);
+            self.show_sides(connection, direction);
+            connection.complete(slot, output);
             self.answered.pop_front();
         }
     }
@@ -292,7 +361,7 @@ impl Track {
         }
         self.count(output);
         self.settle(to, direction, output);
-        self.prune();
+        self.prune(None);
     }
 
     pub(crate) fn moved(&mut self, side: Side, span: Span, limits: &Limits) {
@@ -330,7 +399,7 @@ impl Track {
         output: &mut Output,
     ) {
         output.stats.bytes_missing = output.stats.bytes_missing.saturating_add(gap.len);
-        if let Some(item) = self.framer.gap(gap.start, gap.syscall, &output.limits) {
+        if let Some(item) = self.framer.gap(gap.start, gap.len, gap.syscall, &output.limits) {
             self.item(item, to, direction, now, output);
         }
         if !self.framer.in_tail() {
@@ -339,16 +408,18 @@ impl Track {
     }
 
     /// Sets the timer of the first answered call; returns when it has to fire, when it is new.
-    pub(crate) fn arm(&mut self, connection: &Connection, limits: &Limits) -> Option<Nanos> {
+    pub(crate) fn arm(&mut self, among: &mut impl Conversations, limits: &Limits) -> Option<Nanos> {
         if self.timer.is_none() {
-            self.timer = self.deadline(connection, limits);
+            self.timer = self.deadline(among, limits);
             return self.timer;
         }
         None
     }
 
-    pub(crate) fn prune(&mut self) {
-        let mut keep = self.framer.open_since().unwrap_or(self.bytes.cursor());
+    /// Forgets the syscalls before everything that is still of interest, on HTTP before `keep`.
+    pub(crate) fn prune(&mut self, keep: Option<u64>) {
+        let open = keep.or_else(|| self.framer.open_since());
+        let mut keep = open.unwrap_or(self.bytes.cursor());
         if let State::Unjudged(suspect) = &self.state
             && let Some(held) = suspect.held.front()
         {
@@ -362,9 +433,13 @@ impl Track {
     }
 
     /// When the first answered call has waited long enough.
-    pub(crate) fn deadline(&self, connection: &Connection, limits: &Limits) -> Option<Nanos> {
-        let (slot, since) = self.answered.front()?;
-        let it = connection.calls.get(*slot)?;
+    pub(crate) fn deadline(&self, among: &mut impl Conversations, limits: &Limits) -> Option<Nanos> {
+        let Answered {
+            connection,
+            slot,
+            since,
+        } = *self.answered.front()?;
+        let it = among.conversation(connection)?.calls.get(slot)?;
         let watched = (!it.response_read && self.read.is_seen()) || (!it.response_written && self.written.is_seen());
         let wait = if watched {
             limits.seen_side_wait

@@ -5,6 +5,9 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use crate::connection::Connection;
 use crate::hash::Seeded;
+use crate::http::ending::Unresumed;
+use crate::http::link::Link;
+use crate::http::session::Sessions;
 use crate::limits::Limits;
 use crate::ndjson::Item;
 use crate::output::Output;
@@ -12,7 +15,7 @@ use crate::recognise::Held;
 use crate::stats::Stats;
 use crate::stream::Gap;
 use crate::track::{Action, State, Track};
-use crate::{ConnectionId, Content, Event, Nanos, ProcessId, Side, StreamId, Transfer, Verdict};
+use crate::{ConnectionId, Content, Event, Nanos, PairId, ProcessId, Side, StreamId, Transfer, Verdict};
 
 /// Follows every stream of a host and reports the calls on those that carry MCP.
 #[derive(Debug)]
@@ -27,6 +30,11 @@ pub struct Tracker {
     pub(crate) half: Vec<ConnectionId>,
     /// Streams that hold messages until they belong to a connection.
     pub(crate) holding: Vec<StreamId>,
+    /// Connections that carry HTTP, by what their two streams have in common.
+    pub(crate) links: HashMap<PairId, Box<Link>, Seeded>,
+    pub(crate) sessions: Sessions,
+    /// Calls whose response streams ended before their answers, the oldest first.
+    pub(crate) unresumed: VecDeque<Unresumed>,
     /// Streams by age, for eviction.
     pub(crate) ages: VecDeque<StreamId>,
     pub(crate) timers: BinaryHeap<Reverse<(Nanos, Timer)>>,
@@ -41,6 +49,8 @@ pub(crate) enum Timer {
     Instants(StreamId),
     /// A stream of the connection has ended without a known reason.
     Ending(ConnectionId),
+    /// A connection that carries HTTP has ended, or responses on it wait for their requests.
+    Link(PairId),
 }
 
 impl Tracker {
@@ -54,6 +64,9 @@ impl Tracker {
             programs: HashMap::default(),
             half: Vec::new(),
             holding: Vec::new(),
+            links: HashMap::default(),
+            sessions: Sessions::default(),
+            unresumed: VecDeque::new(),
             ages: VecDeque::new(),
             timers: BinaryHeap::new(),
             output: Output::new(limits),
@@ -86,7 +99,9 @@ impl Tracker {
     /// Counters, as of now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let pending = self.streams.values().map(|stream| stream.framer.pending()).sum();
+        let lines: u64 = self.streams.values().map(|stream| stream.pending()).sum();
+        let waiting: u64 = self.links.values().map(|link| link.waiting_bytes as u64).sum();
+        let pending = lines + waiting;
         let stats = self.output.stats;
         let bytes = stats.bytes_parsed + stats.bytes_skipped + stats.bytes_missing + pending;
         Stats {
@@ -103,6 +118,7 @@ impl Tracker {
         if t.offset <= most && t.len <= most && t.content.at <= t.len {
             self.piece(t);
             self.unpark(t);
+            self.link_relays();
             return;
         }
         let (offset, len) = (t.offset.min(most), t.len.min(most));
@@ -118,6 +134,7 @@ impl Tracker {
         };
         self.piece(&t);
         self.unpark(&t);
+        self.link_relays();
     }
 
     fn unpark(&mut self, t: &Transfer<'_>) {
@@ -137,7 +154,7 @@ impl Tracker {
             && let Some(connection) = self.connections.get_mut(&connection)
         {
             stream.watched_piece(t, connection, direction, &mut self.output);
-            if let Some(deadline) = stream.arm(connection, &self.output.limits) {
+            if let Some(deadline) = stream.arm(&mut **connection, &self.output.limits) {
                 self.timers.push(Reverse((deadline, Timer::Instants(t.stream))));
             }
             if let Some(early) = connection.early {
@@ -183,7 +200,7 @@ impl Tracker {
             if let Some(gap) = placed.before {
                 self.gap(t.stream, gap, t.exited);
             }
-            self.feed(t.stream, placed.position, bytes, t.exited);
+            self.feed_piece(t, placed.position, bytes);
             if let Some(gap) = placed.after {
                 self.gap(t.stream, gap, t.exited);
             }
@@ -200,10 +217,11 @@ impl Tracker {
         }
         self.streams.insert(t.stream, Box::new(Track::new(t)));
         self.ages.push_back(t.stream);
+        self.open_on_link(t.stream);
     }
 
     /// Gives bytes that are in place to the framer.
-    fn feed(&mut self, id: StreamId, mut position: u64, mut bytes: &[u8], now: Nanos) {
+    pub(crate) fn feed(&mut self, id: StreamId, mut position: u64, mut bytes: &[u8], now: Nanos) {
         while !bytes.is_empty() {
             let Some(stream) = self.streams.get_mut(&id) else {
                 return;
@@ -227,6 +245,11 @@ impl Tracker {
                         taken,
                         action.or_else(|| item.and_then(|item| stream.judge(item, now, output))),
                     )
+                }
+                State::Web { link, direction } => {
+                    let (link, direction) = (*link, *direction);
+                    self.http_bytes(id, link, direction, position, bytes);
+                    return;
                 }
                 State::Ignored { .. } => {
                     output.stats.bytes_skipped += bytes.len() as u64;
@@ -258,7 +281,7 @@ impl Tracker {
                 None
             }
             State::Unjudged(_) => stream.judge(item, now, output),
-            State::Ignored { .. } => None,
+            State::Web { .. } | State::Ignored { .. } => None,
         };
         if let Some(action) = action {
             self.act(id, &action);
@@ -282,8 +305,13 @@ impl Tracker {
             State::Unjudged(suspect) => {
                 suspect.incomplete = true;
                 output.stats.bytes_missing = output.stats.bytes_missing.saturating_add(gap.len);
-                let item = stream.framer.gap(gap.start, gap.syscall, &output.limits);
+                let item = stream.framer.gap(gap.start, gap.len, gap.syscall, &output.limits);
                 item.and_then(|item| stream.judge(item, now, output))
+            }
+            State::Web { link, direction } => {
+                let (link, direction) = (*link, *direction);
+                self.http_gap(id, link, direction, gap);
+                return;
             }
             State::Ignored { .. } => {
                 output.stats.bytes_missing = output.stats.bytes_missing.saturating_add(gap.len);
@@ -327,10 +355,16 @@ impl Tracker {
                 self.output.verdict(t.stream, Verdict::LookAgain);
             }
         }
+        if let Some(stream) = self.streams.get(&t.stream)
+            && let State::Web { link, .. } = stream.state
+        {
+            self.grant_link(t.stream, link, t.content.bytes.len() as u64, starved);
+        }
         self.settle(t.stream);
         // Only now: what is in place is in the framer as well.
+        let keep = self.http_open_since(t.stream);
         if let Some(stream) = self.streams.get_mut(&t.stream) {
-            stream.prune();
+            stream.prune(keep);
         }
     }
 
@@ -339,11 +373,9 @@ impl Tracker {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        if let Some((connection, direction)) = stream.connection()
-            && let Some(connection) = self.connections.get_mut(&connection)
-        {
-            stream.settle(connection, direction, &mut self.output);
-            if let Some(deadline) = stream.arm(connection, &self.output.limits) {
+        if let Some(direction) = stream.direction() {
+            stream.settle(&mut self.connections, direction, &mut self.output);
+            if let Some(deadline) = stream.arm(&mut self.connections, &self.output.limits) {
                 self.timers.push(Reverse((deadline, Timer::Instants(id))));
             }
         }

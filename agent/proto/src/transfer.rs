@@ -70,6 +70,9 @@ pub struct Transfer<'a> {
     /// Whether both sides count from the first byte of the stream even where observation began
     /// later, as TCP's own counters do: their offsets need no alignment.
     pub absolute: bool,
+    /// Numbers that stand for the addresses of the writer's and of the reader's socket, where the
+    /// carrier has such: equal numbers, equal addresses.
+    pub ends: Option<[u64; 2]>,
     /// Which end made the syscall.
     pub side: Side,
     /// Who made the syscall.

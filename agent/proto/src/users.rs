@@ -115,7 +115,9 @@ pub(crate) fn relation(known: Ends<'_>, other: Ends<'_>) -> Option<Relation> {
         return Some(Relation::SamePair);
     }
     // A named socket is always used in both directions.
-    if known.carrier == Carrier::UnixSocket || other.carrier == Carrier::UnixSocket {
+    if matches!(known.carrier, Carrier::UnixSocket | Carrier::Tcp)
+        || matches!(other.carrier, Carrier::UnixSocket | Carrier::Tcp)
+    {
         return None;
     }
     match (known.readers.meet(other.writers), known.writers.meet(other.readers)) {

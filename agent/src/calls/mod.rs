@@ -1,12 +1,16 @@
 //! Calls: what the protocol package found, joined with the processes that took part.
 
+mod endpoints;
 pub mod parts;
 pub mod pipeline;
 pub mod record;
 pub mod recording;
+mod sessions;
+mod sockets;
 pub mod trace_id;
 
+pub use endpoints::EndpointJudgement;
 pub use parts::{Instants, Parts};
 pub use pipeline::{Origin, Output, Pipeline, Selection};
-pub use record::{CallRecord, CallSource, Causes, FaultRecord, Party, TaskRecord};
+pub use record::{CallRecord, CallSource, Causes, FaultRecord, Network, Party, TaskRecord, TcpRecord};
 pub use trace_id::{ConnectionKey, Ids, ShortId, TraceId};

@@ -1,18 +1,23 @@
 //! Ring records in; calls, faults and verdicts out. No system calls but those of the facts' source:
 //! a recording goes through here as the live ring does.
 
+mod identity;
+mod transport;
+mod verdicts;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use agent_abi::{DataRecord, Record, VerdictCode, VerdictEntry, flags};
-use mcp_proto::{
-    Call, Carrier, ConnectionId, Content, Event, Limits, Loss, Nanos, PairId, ProcessId, Side, Stats, StreamId,
-    Tracker, Transfer, Verdict,
-};
+use agent_abi::{Record, VerdictEntry};
+use mcp_proto::{ConnectionId, Event, Limits, Loss, Nanos, ProcessId, Stats, Tracker};
 
-use super::record::{CallRecord, CallSource, FaultRecord};
+use super::endpoints::{EndpointJudgement, Endpoints};
+use super::record::{CallRecord, FaultRecord};
+use super::sessions::Sessions;
+use super::sockets::Sockets;
 use super::trace_id::ConnectionKey;
 use crate::host::{ClockOffset, FactsSource, ProcessFacts, Processes};
+use verdicts::Stream;
 
 /// Streams whose kernel address is kept; the oldest give way, and keep their verdict for good.
 const MAX_STREAMS: usize = 32_768;
@@ -50,13 +55,6 @@ pub struct Origin {
     pub preexisting: HashSet<u64>,
 }
 
-/// Where a stream is kept in the kernel, and what it was last told.
-struct Stream {
-    key: u64,
-    ino: u64,
-    grants: u32,
-}
-
 /// A program that was started by a process that has not moved a byte yet.
 struct Started {
     comm: String,
@@ -68,6 +66,9 @@ pub struct Pipeline<S> {
     tracker: Tracker,
     processes: Processes<S>,
     streams: BTreeMap<u64, Stream>,
+    sockets: Sockets,
+    sessions: Sessions,
+    endpoints: Endpoints,
     keys: BTreeMap<ConnectionId, Arc<ConnectionKey>>,
     /// Parents of processes that have not executed a program or moved a byte yet.
     forks: HashMap<u32, u32>,
@@ -76,6 +77,10 @@ pub struct Pipeline<S> {
     origin: Origin,
     selection: Selection,
     judgements: Vec<(u64, VerdictEntry)>,
+    /// Processes with sockets that carry TLS.
+    sealed: Vec<u32>,
+    /// The latest instant of any record.
+    latest: Nanos,
     outputs: VecDeque<Output>,
     undecodable: u64,
 }
@@ -87,6 +92,9 @@ impl<S: FactsSource> Pipeline<S> {
             tracker: Tracker::new(Limits::default()),
             processes: Processes::new(source),
             streams: BTreeMap::new(),
+            sockets: Sockets::default(),
+            sessions: Sessions::default(),
+            endpoints: Endpoints::default(),
             keys: BTreeMap::new(),
             forks: HashMap::new(),
             started: HashMap::new(),
@@ -94,6 +102,8 @@ impl<S: FactsSource> Pipeline<S> {
             origin,
             selection,
             judgements: Vec::new(),
+            sealed: Vec::new(),
+            latest: 0,
             outputs: VecDeque::new(),
             undecodable: 0,
         }
@@ -103,10 +113,13 @@ impl<S: FactsSource> Pipeline<S> {
     pub fn record(&mut self, bytes: &[u8]) {
         match Record::decode(bytes) {
             Ok(Record::Data(record, payload)) => self.data(&record, payload),
+            Ok(Record::Socket(record)) => self.socket(&record),
+            Ok(Record::Bind(record)) => self.bound(record.session, record.socket),
             Ok(Record::Fork(fork)) => self.forked(fork.header.tgid, fork.value, fork.at),
             Ok(Record::Exec { header, comm, args, .. }) => self.executed(header.tgid, comm, args),
             Ok(Record::Exit(exit)) => self.exited(exit.header.tgid, exit.at),
-            Ok(Record::Socket(_) | Record::Bind(_) | Record::Mapped(_)) => {}
+            // That is the sensor's business.
+            Ok(Record::Mapped(_)) => {}
             Err(_) => self.undecodable += 1,
         }
         self.collect();
@@ -132,11 +145,24 @@ impl<S: FactsSource> Pipeline<S> {
             self.tracker.handle_timeout(now);
             self.collect();
         }
+        let mut overdue = false;
+        while let Some(held) = self.sessions.overdue(now) {
+            overdue = true;
+            self.release(held, None);
+        }
+        if overdue {
+            self.collect();
+        }
+        self.endpoints.tick(now);
+        self.sockets.tick(now);
         self.processes.expire(now);
     }
 
     /// Ends observation: what is in flight comes out as it is.
     pub fn finish(&mut self, now: Nanos) {
+        for held in self.sessions.finish() {
+            self.release(held, None);
+        }
         self.tracker.finish(now);
         self.collect();
     }
@@ -144,6 +170,16 @@ impl<S: FactsSource> Pipeline<S> {
     /// Verdicts since the last time this was asked: the stream's key, and what to keep under it.
     pub fn take_judgements(&mut self) -> Vec<(u64, VerdictEntry)> {
         std::mem::take(&mut self.judgements)
+    }
+
+    /// Verdicts on servers since the last time this was asked.
+    pub fn take_endpoint_judgements(&mut self) -> Vec<EndpointJudgement> {
+        self.endpoints.take_judgements()
+    }
+
+    /// Processes whose sockets were found to carry TLS since the last time this was asked.
+    pub fn take_sealed(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.sealed)
     }
 
     /// The next call or fault.
@@ -171,57 +207,6 @@ impl<S: FactsSource> Pipeline<S> {
     #[must_use]
     pub fn undecodable(&self) -> u64 {
         self.undecodable
-    }
-
-    fn data(&mut self, record: &DataRecord, payload: &[u8]) {
-        let stream = StreamId(record.stream);
-        if record.flags & flags::FIRST != 0 {
-            self.note_stream(record);
-        }
-        let socket = record.flags & flags::SOCKET != 0;
-        let transfer = Transfer {
-            stream,
-            pair: (record.pair != 0).then_some(PairId(record.pair)),
-            carrier: match (socket, record.flags & flags::NAMED != 0) {
-                _ if record.flags & (flags::TCP | flags::TLS) != 0 => Carrier::Tcp,
-                (false, _) => Carrier::Pipe,
-                (true, false) => Carrier::SocketPair,
-                (true, true) => Carrier::UnixSocket,
-            },
-            fresh: record.ino != 0 && !self.origin.preexisting.contains(&record.ino),
-            absolute: record.flags & flags::TCP != 0,
-            side: if record.flags & flags::READ != 0 {
-                Side::Reader
-            } else {
-                Side::Writer
-            },
-            process: self.process(record.header.tgid),
-            entered: if record.entered == 0 {
-                record.exited
-            } else {
-                record.entered
-            },
-            exited: record.exited,
-            offset: record.offset,
-            len: record.len,
-            content: Content {
-                at: u64::from(record.at),
-                bytes: payload,
-            },
-            last: record.flags & flags::LAST != 0,
-        };
-        self.tracker.transfer(&transfer);
-    }
-
-    fn note_stream(&mut self, record: &DataRecord) {
-        let &DataRecord { stream, key, ino, .. } = record;
-        let known = self.streams.entry(stream).or_insert(Stream { key, ino, grants: 0 });
-        if known.ino == 0 {
-            known.ino = ino;
-        }
-        if self.streams.len() > MAX_STREAMS {
-            self.streams.pop_first();
-        }
     }
 
     /// The process of this pid. What it was started as is read with its first byte: most processes
@@ -293,60 +278,6 @@ impl<S: FactsSource> Pipeline<S> {
                     }
                 }
             }
-        }
-    }
-
-    fn judge(&mut self, stream: StreamId, verdict: Verdict) {
-        let Some(known) = self.streams.get_mut(&stream.0) else {
-            return;
-        };
-        let verdict = match verdict {
-            Verdict::Watch => VerdictCode::Watch,
-            Verdict::Ignore => VerdictCode::Ignore,
-            Verdict::LookAgain => {
-                known.grants += 1;
-                VerdictCode::LookAgain
-            }
-        };
-        let entry = VerdictEntry {
-            stream: stream.0,
-            ino: known.ino,
-            verdict: verdict as u32,
-            grants: known.grants,
-        };
-        self.judgements.push((known.key, entry));
-    }
-
-    fn call(&mut self, call: Call) {
-        let facts = |process: Option<ProcessId>| process.and_then(|process| self.processes.facts(process));
-        let (client, server) = (facts(call.client.process), facts(call.server.process));
-        if !self.is_selected(client) && !self.is_selected(server) {
-            return;
-        }
-        let key = self.keys.entry(call.connection).or_insert_with(|| {
-            let inode = |stream: Option<StreamId>| {
-                stream
-                    .and_then(|stream| self.streams.get(&stream.0))
-                    .map_or(0, |stream| stream.ino)
-            };
-            let [to_server, to_client] = call.streams;
-            Arc::new(ConnectionKey(format!(
-                "{}/{}/{}",
-                self.origin.boot_id,
-                inode(to_server),
-                inode(to_client)
-            )))
-        });
-        let source = CallSource {
-            connection: &Arc::clone(key),
-            client,
-            server,
-            clock: self.origin.clock,
-        };
-        self.outputs
-            .push_back(Output::Call(Box::new(CallRecord::new(call, source))));
-        if self.keys.len() > MAX_KEYS {
-            self.keys.pop_first();
         }
     }
 

@@ -3,9 +3,12 @@
 mod fault;
 mod party;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mcp_proto::{Call, Carrier, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext, Transport};
+use mcp_proto::{
+    Call, CallRef, Carrier, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext, Transport,
+};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -101,6 +104,12 @@ pub struct CallRecord {
     pub task: Option<TaskRecord>,
     /// Id of the call that it continues.
     pub continues: Option<ShortId>,
+    /// Status of the HTTP response.
+    pub http_status: Option<u16>,
+    /// What the kernel knows of the TCP connection of the request.
+    pub tcp: Option<TcpRecord>,
+    /// Id of the call that it passes on, on the other side of a process that relays calls.
+    pub parent_call: Option<ShortId>,
 
     /// Its instants, for exporters of spans.
     #[serde(skip)]
@@ -131,6 +140,22 @@ pub struct Causes {
     pub unknown: Option<f64>,
 }
 
+/// What the kernel knows of a TCP connection, at the end of the requester that is the client where
+/// that was seen, else at the server's, as of the call's last record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct TcpRecord {
+    /// Microseconds from SYN to established, when that was seen.
+    pub connect_us: Option<u32>,
+    /// Microseconds from the request's last byte written to the response's first byte read.
+    pub time_to_first_byte_us: Option<f64>,
+    /// Smoothed round-trip time, microseconds.
+    pub srtt_us: u32,
+    /// Segments sent again since the connection began.
+    pub retransmits: u32,
+    /// Bytes written and not yet acknowledged.
+    pub in_flight_bytes: u32,
+}
+
 /// A task, as a message about it tells.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskRecord {
@@ -143,7 +168,7 @@ pub struct TaskRecord {
 }
 
 /// What a record is made from, besides the call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CallSource<'a> {
     /// Names the connection to both of its ends.
     pub connection: &'a ConnectionKey,
@@ -151,8 +176,25 @@ pub struct CallSource<'a> {
     pub client: Option<&'a Arc<ProcessFacts>>,
     /// The server's process.
     pub server: Option<&'a Arc<ProcessFacts>>,
+    /// The connection, where it has addresses.
+    pub network: Option<Network>,
+    /// The call that it passes on, and what identifies its connection.
+    pub relays: Option<(CallRef, Arc<ConnectionKey>)>,
     /// From CLOCK_MONOTONIC to the time of day.
     pub clock: ClockOffset,
+}
+
+/// The connection that carried the request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Network {
+    /// Address of the client.
+    pub client: SocketAddr,
+    /// Address of the server.
+    pub server: SocketAddr,
+    /// It carries TLS that was looked into.
+    pub tls: bool,
+    /// What the kernel knows of it.
+    pub tcp: Option<TcpRecord>,
 }
 
 impl CallRecord {
@@ -163,11 +205,18 @@ impl CallRecord {
             connection,
             client,
             server,
+            network,
+            relays,
             clock,
         } = source;
         let ids = Ids::of(&call, connection);
         let instants = Instants::of(&call);
         let start = instants.first();
+        let first_byte = call
+            .response
+            .and_then(|response| response.first_read)
+            .zip(call.request.last_written)
+            .map(|(read, written)| micros(read.saturating_sub(written)));
         let client_seen = call.client.process.is_some();
         let server_seen = call.server.process.is_some();
         let seen = [("client", client_seen), ("server", server_seen)];
@@ -179,8 +228,8 @@ impl CallRecord {
             seen_by: seen.into_iter().filter_map(|(end, seen)| seen.then_some(end)).collect(),
             transport: transport_code(call.transport),
             network_transport: network_transport(call.transport, call.carrier),
-            tls: false,
-            session: has_session(call.protocol_version.as_deref()).then(|| session_id(connection)),
+            tls: network.is_some_and(|network| network.tls),
+            session: has_session(&call).then(|| session_id(connection)),
             protocol_version: call.protocol_version,
             direction: call.direction,
             method: call.method.0,
@@ -190,8 +239,8 @@ impl CallRecord {
             request_id: raw_token(&call.request_id.0),
             client: Party::new(call.client, client),
             server: Party::new(call.server, server),
-            client_address: None,
-            server_address: None,
+            client_address: network.map(|network| network.client.to_string().into()),
+            server_address: network.map(|network| network.server.to_string().into()),
             start_unix_ns: start.map(|start| clock.unix(start)),
             start_mono_ns: start,
             latency_us: instants.latency(call.ended).map(micros),
@@ -211,6 +260,12 @@ impl CallRecord {
             continues: call
                 .continues
                 .map(|earlier| call_id(connection, call.direction, earlier.sequence)),
+            http_status: call.http_status,
+            tcp: network.and_then(|network| network.tcp).map(|tcp| TcpRecord {
+                time_to_first_byte_us: first_byte,
+                ..tcp
+            }),
+            parent_call: relays.map(|(relayed, key)| call_id(&key, relayed.direction, relayed.sequence)),
             instants,
             ended: call.ended,
             clock,
@@ -275,10 +330,17 @@ fn network_transport(transport: Transport, carrier: Carrier) -> &'static str {
     }
 }
 
-/// Whether the revision knows sessions. Revisions are dates: they sort as text. Sessionless ones
-/// name theirs in every request, so an unknown one is of the older era.
-fn has_session(protocol_version: Option<&str>) -> bool {
-    protocol_version.is_none_or(|version| version < FIRST_SESSIONLESS)
+/// Whether the call belongs to a session. Over HTTP the wire names it; on a connection of their own
+/// the two ends have one where the revision knows sessions. Revisions are dates: they sort as text.
+/// Sessionless ones name theirs in every request, so an unknown one is of the older era.
+fn has_session(call: &Call) -> bool {
+    match call.transport {
+        Transport::Http | Transport::Sse => call.session.is_some(),
+        Transport::Stdio | Transport::Socket | Transport::WebSocket => call
+            .protocol_version
+            .as_deref()
+            .is_none_or(|version| version < FIRST_SESSIONLESS),
+    }
 }
 
 /// The wire's token as JSON. Should it not be JSON after all, it becomes a string.

@@ -13,6 +13,15 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionKey(pub String);
 
+impl ConnectionKey {
+    /// The key of a session that the wire names. The name is a credential: the key is its hash.
+    #[must_use]
+    pub fn of_session(token: &[u8]) -> Self {
+        let hash: TraceId = TraceId(prefix(&digest("session token", &[token])));
+        Self(format!("session/{hash}"))
+    }
+}
+
 /// 16 bytes, shown as 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(pub [u8; 16]);
@@ -39,7 +48,9 @@ impl Ids {
     #[must_use]
     pub fn of(call: &Call, key: &ConnectionKey) -> Self {
         let raw_id = call.request_id.0.as_bytes();
-        let sequence = call.sequence.to_be_bytes();
+        // Which of the requests with this id is meant: by where it lies, if that is the same to all
+        // who see it, else by how many were seen before it.
+        let sequence = call.position.unwrap_or(call.sequence).to_be_bytes();
         let direction = direction_code(call.direction);
         let hash = |label: &str| digest(label, &[key.0.as_bytes(), direction, raw_id, &sequence]);
         let trace = match &call.trace_context {

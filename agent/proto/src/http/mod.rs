@@ -3,7 +3,22 @@
 //! Every parser here is fed one direction of bytes in order, in whatever pieces they come, and
 //! answers with [`Part`]s. None of them keeps more than a bounded amount of what it has seen.
 
+pub(crate) mod body;
+mod conversing;
+mod decode;
+pub(crate) mod ending;
+mod exchange;
+pub(crate) mod h1;
+pub(crate) mod h2;
 mod head;
+mod hpack;
+pub(crate) mod link;
+pub(crate) mod messages;
+mod opening;
+pub(crate) mod session;
+pub(crate) mod sse;
+pub(crate) mod tracking;
+pub(crate) mod websocket;
 
 pub(crate) use head::{Coding, Fields, Media, RequestHead, ResponseHead, Verb};
 

@@ -32,6 +32,12 @@ pub(crate) fn hash(seed: u64, bytes: &[u8]) -> u64 {
     })
 }
 
+impl Default for Envelope {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Envelope {
     pub(super) fn new() -> Self {
         Self {

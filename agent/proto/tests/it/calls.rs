@@ -452,6 +452,7 @@ fn pieces_of_two_syscalls_may_arrive_interleaved() {
                 carrier: Carrier::Pipe,
                 fresh: true,
                 absolute: false,
+                ends: None,
                 side: Side::Writer,
                 process: CLIENT,
                 entered: 5_000 + index as u64,

@@ -5,4 +5,5 @@
 mod calls;
 mod corpus;
 mod host;
+mod http;
 mod splits;

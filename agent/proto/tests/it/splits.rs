@@ -392,6 +392,7 @@ proptest! {
                 carrier: Carrier::Pipe,
                 fresh,
                 absolute: false,
+                ends: None,
                 side: if writer { Side::Writer } else { Side::Reader },
                 process: ProcessId(process),
                 entered,

@@ -73,6 +73,8 @@ pub(crate) fn record(call: Call) -> CallRecord {
             connection: &key,
             client: client.as_ref(),
             server: server.as_ref(),
+            network: None,
+            relays: None,
             clock,
         },
     )
@@ -123,6 +125,9 @@ fn names_and_order_are_the_contract() {
         "result_type",
         "task",
         "continues",
+        "http_status",
+        "tcp",
+        "parent_call",
     ];
     let mut at = 0;
     for name in contract {
