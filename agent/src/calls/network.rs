@@ -90,8 +90,8 @@ fn sockets_of(sockets: &Sockets, streams: Directions, asked: Direction) -> Optio
 
 /// Addresses of client and server, by whichever end is known.
 fn addresses([client, server]: [Option<&Socket>; 2]) -> Option<[SocketAddr; 2]> {
-    let client = client.map(|client| client.addresses());
-    let server = server.map(|server| server.addresses());
+    let client = client.map(Socket::addresses);
+    let server = server.map(Socket::addresses);
     client
         .or_else(|| server.map(|(own, other)| (other, own)))
         .map(|(client, server)| [client, server])

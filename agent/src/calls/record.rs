@@ -169,7 +169,7 @@ pub struct TaskRecord {
 }
 
 /// What a record is made from, besides the call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct CallSource<'a> {
     /// The run of the agent that has seen it.
     pub run: &'a Run,

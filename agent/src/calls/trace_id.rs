@@ -105,7 +105,7 @@ impl Ids {
         };
         // The hops of a call through proxies are spans of one trace.
         let server = key.server.map(|server| server.to_string());
-        let hop = server.as_ref().map(|server| server.as_bytes());
+        let hop = server.as_ref().map(String::as_bytes);
         let parts: Vec<_> = parts.into_iter().chain(hop).collect();
         let span = |label: &str| ShortId(prefix(&digest(label, &parts)));
         Self {
@@ -244,7 +244,7 @@ mod tests {
         assert!(!format!("{one:?}").contains("token"));
         // As above: these never change.
         assert_eq!(session_id(&one).to_string(), "4211f02943ee8cf1");
-        assert_eq!(first.trace.to_string(), "?");
+        assert_eq!(first.trace.to_string(), "40b45a13a5953b6ed31499496ff18306");
     }
 
     #[test]

@@ -116,22 +116,15 @@ fn how_a_call_travels() {
     ];
     let text = human(&records, Colour::Off, &Losses::default());
     let lines: Vec<_> = text.lines().collect();
-    assert!(
-        lines[1].contains(" http    tools/call") && lines[1].contains(") ok   "),
-        "{text}"
-    );
-    assert!(
-        lines[2].contains(" https   tools/call") && lines[2].contains(") http_error 404 "),
-        "{text}"
-    );
-    assert!(
-        lines[3].contains(" sse/tls tools/call") && lines[3].contains(") ok   "),
-        "{text}"
-    );
-    assert!(
-        lines[4].contains(" ws      tools/call") && lines[4].contains(") http_error  "),
-        "{text}"
-    );
+    for (line, via, outcome) in [
+        (1, "http", "ok"),
+        (2, "https", "http_error 404"),
+        (3, "sse/tls", "ok"),
+        (4, "ws", "http_error"),
+    ] {
+        assert!(lines[line].contains(&format!(" {via:<7} tools/call ")), "{text}");
+        assert!(lines[line].contains(&format!(" {outcome:<16} 100B")), "{text}");
+    }
     assert!(text.contains("1 http_error 404"), "{text}");
 }
 
