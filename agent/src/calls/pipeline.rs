@@ -265,7 +265,11 @@ impl<S: FactsSource> Pipeline<S> {
     }
 
     fn socket(&mut self, record: &SocketRecord) {
-        for (stream, at) in self.sockets.record(record).closed {
+        let change = self.sockets.record(record);
+        for (stream, at) in change.finished {
+            self.tracker.writer_closed(stream, at);
+        }
+        for (stream, at) in change.closed {
             self.tracker.closed(stream, at);
         }
     }

@@ -58,6 +58,8 @@ pub(super) struct Socket {
 pub(super) struct Change {
     /// Streams that nobody writes to any more, and when that began, in order.
     pub(super) closed: Vec<(StreamId, Nanos)>,
+    /// Streams whose writers have said that they write no more, and when.
+    pub(super) finished: Vec<(StreamId, Nanos)>,
 }
 
 /// The stream that a record belongs to, by the names that both ends share.
@@ -158,6 +160,10 @@ impl Sockets {
         socket.measured(record.tcp);
         if record.connect_us != 0 {
             socket.connect_us = record.connect_us;
+        }
+        if record.event == SocketEvent::PeerClosed as u32 {
+            let read = [socket.streams().read, socket.plaintext().read];
+            change.finished = read.map(|stream| (stream, record.at)).to_vec();
         }
         if closes && socket.closed.is_none() {
             socket.closed = Some(record.at);

@@ -311,6 +311,8 @@ impl Tracker {
                 }
             }
             Direction::ClientToServer => exchange.is_asked = true,
+            // How the connection ended says how the exchange did.
+            Direction::ServerToClient if cut && link.closing.is_begun() => link.end_answer(),
             Direction::ServerToClient => {
                 link.end_answer();
                 if let Some(exchange) = link.remove(place.exchange) {
