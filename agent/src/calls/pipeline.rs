@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use agent_abi::{DataRecord, Record, SocketRecord, VerdictCode, VerdictEntry, flags};
 use mcp_proto::{
-    Call, CallRef, Carrier, Content, Event, Limits, Loss, Nanos, ProcessId, Side, Stats, StreamId, Tracker, Transfer,
-    Verdict,
+    Call, Carrier, Content, Event, Limits, Loss, Nanos, ProcessId, Side, Stats, StreamId, Tracker, Transfer, Verdict,
 };
 
 use super::endpoints::{EndpointJudgement, Endpoints};
@@ -17,6 +16,7 @@ use super::programs::{Program, Programs};
 use super::record::{CallRecord, CallSource, FaultRecord};
 use super::sessions::{self as session, Sessions};
 use super::sockets::{Sockets, Way};
+use super::trace_id::Run;
 use crate::host::{ClockOffset, FactsSource, ProcessFacts, Processes};
 use crate::sink::Losses;
 
@@ -63,6 +63,8 @@ pub struct Pipeline<S> {
     sessions: Sessions,
     endpoints: Endpoints,
     keys: Keys,
+    /// Known with the first record of bytes.
+    run: Option<Run>,
     programs: Programs,
     origin: Origin,
     selection: Selection,
@@ -72,6 +74,8 @@ pub struct Pipeline<S> {
     latest: Nanos,
     outputs: VecDeque<Output>,
     undecodable: u64,
+    /// Records of TLS sessions that could not be told together with those of the other end.
+    unaligned: u64,
 }
 
 impl<S: FactsSource> Pipeline<S> {
@@ -85,6 +89,7 @@ impl<S: FactsSource> Pipeline<S> {
             sessions: Sessions::default(),
             endpoints: Endpoints::default(),
             keys: Keys::default(),
+            run: None,
             programs: Programs::default(),
             origin,
             selection,
@@ -92,21 +97,28 @@ impl<S: FactsSource> Pipeline<S> {
             latest: 0,
             outputs: VecDeque::new(),
             undecodable: 0,
+            unaligned: 0,
         }
     }
 
     /// Takes one record of the ring.
     pub fn record(&mut self, bytes: &[u8]) {
         match Record::decode(bytes) {
-            Ok(Record::Data(record, payload)) => self.data(&record, payload),
-            Ok(Record::Socket(record)) => self.socket(&record),
-            Ok(Record::Bind(record)) => self.bound(record.session, record.socket),
-            Ok(Record::Fork(fork)) => self.forked(fork.header.tgid, fork.value, fork.at),
-            Ok(Record::Exec { header, comm, args, .. }) => self.programs.executed(header.tgid, comm, args),
-            Ok(Record::Exit(exit)) => self.exited(exit.header.tgid, exit.at),
-            // That is the sensor's business.
-            Ok(Record::Mapped(_)) => {}
+            Ok(record) => self.take(record),
             Err(_) => self.undecodable += 1,
+        }
+    }
+
+    fn take(&mut self, record: Record<'_>) {
+        match record {
+            Record::Data(record, payload) => self.data(&record, payload),
+            Record::Socket(record) => self.socket(&record),
+            Record::Bind(record) => self.bound(record.session, record.socket),
+            Record::Fork(fork) => self.forked(fork.header.tgid, fork.value, fork.at),
+            Record::Exec { header, comm, args, .. } => self.programs.executed(header.tgid, comm, args),
+            Record::Exit(exit) => self.exited(exit.header.tgid, exit.at),
+            // That is the sensor's business.
+            Record::Mapped(_) => {}
         }
         self.collect();
     }
@@ -194,6 +206,7 @@ impl<S: FactsSource> Pipeline<S> {
         losses.add("sockets_evicted", self.sockets.evicted);
         losses.add("tls_sessions_unbound", self.sessions.unbound);
         losses.add("tls_records_dropped", self.sessions.dropped);
+        losses.add("tls_records_unaligned", self.unaligned);
     }
 
     fn data(&mut self, record: &DataRecord, payload: &[u8]) {
@@ -234,6 +247,13 @@ impl<S: FactsSource> Pipeline<S> {
 
     /// Bytes at the boundary of a TLS library.
     fn plaintext(&mut self, record: &DataRecord, payload: &[u8], socket: Option<u64>) {
+        if let Some(socket) = socket
+            && !self.sockets.agree(socket, record.flags & flags::FRESH != 0)
+        {
+            // The other end tells of the same calls.
+            self.unaligned += 1;
+            return;
+        }
         let way = match socket.and_then(|socket| self.sockets.get_mut(socket)) {
             Some(socket) => {
                 socket.measured(record.tcp);
@@ -275,6 +295,8 @@ impl<S: FactsSource> Pipeline<S> {
 
     fn move_bytes(&mut self, record: &DataRecord, payload: &[u8], way: Way) {
         self.latest = self.latest.max(record.exited);
+        let boot_id = &self.origin.boot_id;
+        self.run.get_or_insert_with(|| Run::new(boot_id.clone(), record.exited));
         if record.flags & flags::FIRST != 0 {
             self.places.note(way.stream, record);
         }
@@ -390,25 +412,17 @@ impl<S: FactsSource> Pipeline<S> {
         if !self.is_selected(client.as_ref()) && !self.is_selected(server.as_ref()) {
             return;
         }
-        let mut key = |call: &CallRef| self.keys.of(call, &self.sockets, &self.places, &self.origin.boot_id);
-        let own = key(&CallRef {
-            connection: call.connection,
-            direction: call.direction,
-            sequence: call.sequence,
-            streams: call.streams,
-            session: call.session.clone(),
-        });
-        let relays = call.relays.clone().map(|relayed| {
-            let key = key(&relayed);
-            (relayed, key)
-        });
+        // There is no call without a record.
+        let Some(run) = &self.run else { return };
+        let Origin { boot_id, clock, .. } = &self.origin;
+        let key = self.keys.of(&call, &self.sockets, &self.places, boot_id);
         let source = CallSource {
-            connection: &own,
+            run,
+            connection: &key,
             client: client.as_ref(),
             server: server.as_ref(),
             network: network(&self.sockets, &call),
-            relays,
-            clock: self.origin.clock,
+            clock: *clock,
         };
         let record = CallRecord::new(call, source);
         self.outputs.push_back(Output::Call(Box::new(record)));
@@ -421,3 +435,6 @@ impl<S: FactsSource> Pipeline<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

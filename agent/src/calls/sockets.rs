@@ -45,6 +45,8 @@ pub(super) struct Socket {
     pub(super) is_sealed: bool,
     /// The TLS session is known that it carries.
     pub(super) is_bound: bool,
+    /// Whether its plaintext was seen from the first byte on, once any was seen.
+    whole: Option<bool>,
     /// Where the kernel keeps what it writes, and its inode number.
     place: Option<(u64, u64)>,
     /// What the kernel was told of its ciphertext.
@@ -203,6 +205,7 @@ impl Sockets {
             closed: None,
             is_sealed: other.is_some_and(|other| self.known.get(&other).is_some_and(|other| other.is_sealed)),
             is_bound: false,
+            whole: None,
             place: None,
             told: None,
         };
@@ -290,6 +293,20 @@ impl Sockets {
                 socket.is_sealed = true;
             }
         }
+    }
+
+    /// Whether plaintext of a socket's session can be told together with that of the other end: the
+    /// offsets of both count from the first byte, or of neither.
+    pub(super) fn agree(&mut self, id: u64, whole: bool) -> bool {
+        let other = self.known.get(&id).and_then(|it| it.other);
+        let others = other.and_then(|other| self.known.get(&other)).and_then(|it| it.whole);
+        let Some(socket) = self.known.get_mut(&id) else {
+            return true;
+        };
+        if others.is_none_or(|others| others == whole) {
+            socket.whole.get_or_insert(whole);
+        }
+        socket.whole == Some(whole)
     }
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Socket> {
