@@ -7,7 +7,7 @@ mod verdicts;
 
 use std::net::{IpAddr, SocketAddr};
 
-use agent_abi::{BindRecord, Header, Kind, SocketEvent, Tcp, Totals};
+use agent_abi::{BindRecord, DataRecord, Header, Kind, SocketEvent, SocketRecord, Tcp, Totals, flags};
 
 use super::*;
 use crate::host::RecordedFacts;
