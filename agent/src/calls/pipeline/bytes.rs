@@ -56,7 +56,7 @@ impl<S: FactsSource> Pipeline<S> {
     /// Bytes at the boundary of a TLS library.
     fn plaintext(&mut self, record: &DataRecord, payload: &[u8], socket: Option<u64>) {
         if let Some(socket) = socket
-            && !self.sockets.agree(socket, record.flags & flags::FRESH != 0)
+            && !self.sockets.agree(socket, record)
         {
             // The other end tells of the same calls.
             self.unaligned += 1;
