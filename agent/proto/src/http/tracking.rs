@@ -1,6 +1,7 @@
 //! From bytes of HTTP to exchanges.
 
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::body::Body;
@@ -217,6 +218,10 @@ impl Tracker {
         if link.exchanges.len() >= self.output.limits.exchanges {
             link.exchanges.pop_front();
             self.output.stats.held_dropped += 1;
+        }
+        if link.exchanges.is_empty() {
+            // Mostly it stays alone.
+            link.exchanges = VecDeque::with_capacity(1);
         }
         link.exchanges.push_back(exchange);
         if likely {
