@@ -45,13 +45,7 @@ impl Tls {
             return (None, statuses);
         }
         match Search::start() {
-            Ok((search, installed)) => {
-                let mut tls = Self { search, attached: 0 };
-                for found in &installed {
-                    tls.attach(ebpf, found);
-                }
-                (Some(tls), statuses)
-            }
+            Ok(search) => (Some(Self { search, attached: 0 }), statuses),
             Err(error) => {
                 log::warn!("TLS stays opaque: cannot start the search for its libraries: {error}");
                 (None, statuses)

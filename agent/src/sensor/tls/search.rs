@@ -46,16 +46,15 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Looks at what is installed, and starts the search for what is not.
+    /// Starts it, with what is installed.
     ///
     /// # Errors
     /// When the system has no more threads.
-    pub(super) fn start() -> std::io::Result<(Self, Vec<Found>)> {
+    pub(super) fn start() -> std::io::Result<Self> {
         let (processes, to_search) = channel::<u32>();
         let (report, found) = channel();
-        let mut seen = Seen::default();
-        let installed = seen.binaries_of(std::process::id());
         thread::Builder::new().name("tls-search".to_owned()).spawn(move || {
+            let mut seen = Seen::default();
             while let Ok(pid) = to_search.recv() {
                 for found in seen.binaries_of(pid) {
                     if report.send(found).is_err() {
@@ -64,7 +63,9 @@ impl Search {
                 }
             }
         })?;
-        Ok((Self { processes, found }, installed))
+        let search = Self { processes, found };
+        search.look_at(std::process::id());
+        Ok(search)
     }
 
     /// Asks for the binaries of a process.
