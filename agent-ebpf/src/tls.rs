@@ -1,8 +1,15 @@
-//! The seam to TLS: which session a socket's ciphertext belongs to.
+//! Plaintext at the boundary of TLS libraries, and which socket it belongs to.
+//!
+//! Entry points by library, [`openssl`], [`go`] and [`rustls`], end in [`plaintext`], which ships
+//! what moved on a [`session`]. [`bind`] finds the session's socket.
 
-use crate::scope::Thread;
+mod bind;
+mod call;
+mod go;
+mod openssl;
+mod plaintext;
+mod registers;
+mod rustls;
+mod session;
 
-/// `thread` has written to the TCP socket `socket`, whose sock is at `sock`; the first of the bytes
-/// are at `bytes` in its memory.
-#[inline(always)]
-pub(crate) fn sent(_thread: Thread, _socket: u64, _sock: u64, _bytes: u64) {}
+pub(crate) use bind::sent;

@@ -1,0 +1,129 @@
+//! TLS sessions: one for each life of a library's connection object.
+
+use agent_abi::StreamState;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::LruHashMap;
+
+use crate::maps::VERDICTS;
+use crate::scope::Thread;
+use crate::{globals, walk};
+
+/// Sessions that state is kept of; the least recently used give way.
+const MAX_SESSIONS: u32 = 8192;
+/// Sets the ids of sessions apart from those of everything else, which are instants too. A session's
+/// id is also that of its written direction.
+const SESSION_ID: u64 = 1 << 63;
+/// Sets the id of the read direction apart from that of the written one.
+const READ_ID: u64 = 1 << 62;
+
+/// A connection object of a library.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Object {
+    address: u64,
+    tgid: u64,
+}
+
+impl Object {
+    #[inline(always)]
+    pub(super) fn of(thread: Thread, address: u64) -> Self {
+        Self {
+            address,
+            tgid: u64::from(thread.tgid()),
+        }
+    }
+}
+
+/// One life of an object.
+#[repr(C)]
+pub(super) struct Session {
+    /// Identity: unique while the agent runs.
+    pub(super) id: u64,
+    /// The address space that the object is in: an address means another object after an exec.
+    mm: u64,
+    /// Identity of its socket; 0 until it is known.
+    pub(super) socket: u64,
+    /// Address of that socket's sock.
+    pub(super) sock: u64,
+    /// Whether it was seen from its handshake on.
+    pub(super) fresh: u64,
+    pub(super) written: StreamState,
+    pub(super) read: StreamState,
+}
+
+#[map]
+static SESSIONS: LruHashMap<Object, Session> = LruHashMap::with_max_entries(MAX_SESSIONS, 0);
+
+/// The session of an object, if one is known.
+#[inline(always)]
+pub(super) fn known<'a>(object: Object) -> Option<&'a mut Session> {
+    let session = SESSIONS.get_ptr_mut(object)?;
+    // SAFETY: the pointer is to a map value, which lives as long as the program runs; its fields
+    // are words, and a library lets one thread at a time use an object.
+    Some(unsafe { &mut *session })
+}
+
+/// The session of an object, begun here if need be.
+#[inline(always)]
+pub(super) fn of<'a>(thread: Thread, address: u64) -> Option<&'a mut Session> {
+    let object = Object::of(thread, address);
+    if let Some(session) = known(object)
+        && session.mm == mm()
+    {
+        return Some(session);
+    }
+    begin_session(address, 0);
+    known(object)
+}
+
+/// The current thread's address space.
+#[inline(always)]
+fn mm() -> u64 {
+    walk::follow(walk::current_task(), &globals::TASK_MM).unwrap_or(0)
+}
+
+/// Begins a session of the current process's object at `address`, whatever was known of it.
+///
+/// Exported, and so a function of its own to the verifier, with a stack of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn begin_session(address: u64, fresh: u32) -> u32 {
+    // SAFETY: the helper has no preconditions.
+    let id = SESSION_ID | unsafe { bpf_ktime_get_ns() };
+    let direction = |stream| StreamState {
+        stream,
+        ino: 0,
+        pair: id,
+        written: 0,
+        read: 0,
+        last_read: 0,
+        sampled: 0,
+    };
+    let session = Session {
+        id,
+        mm: mm(),
+        socket: 0,
+        sock: 0,
+        fresh: u64::from(fresh),
+        written: direction(id),
+        read: direction(id | READ_ID),
+    };
+    let object = Object::of(Thread::current(), address);
+    // The table makes room by itself; under contention it may not, and the next call tries again.
+    SESSIONS.insert(object, session, 0).unwrap_or_default();
+    0
+}
+
+/// Ends the session of the object at `address`, which the library is about to free.
+#[inline(always)]
+pub(super) fn end(thread: Thread, address: u64) {
+    let object = Object::of(thread, address);
+    if let Some(session) = known(object) {
+        for key in [session.id, session.id | READ_ID] {
+            // Gone already is as good.
+            VERDICTS.remove(key).unwrap_or_default();
+        }
+    }
+    SESSIONS.remove(object).unwrap_or_default();
+}
