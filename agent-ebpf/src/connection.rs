@@ -52,7 +52,7 @@ pub(crate) fn advance(sock: u64, ino: u64, side: Side, len: u64) -> Option<Posit
     let sampling = match (judged, timing) {
         (true, true) => Sampling::Metadata,
         (true, false) => Sampling::Watched,
-        (false, _) => sample(state, grants, len),
+        (false, _) => sample(&mut state.sampled, grants, len),
     };
     Some(Position {
         key,

@@ -157,22 +157,23 @@ fn advance_local(carrier: Carrier, side: Side, len: u64, entered: u64) -> Option
     if verdict != VerdictCode::Watch as u32 {
         position.flags |= flags::UNJUDGED;
         if sampling == Sampling::Watched {
-            position.sampling = sample(state, grants, len);
+            position.sampling = sample(&mut state.sampled, grants, len);
         }
     }
     Some(position)
 }
 
-/// What is captured of the next `len` bytes of a stream without a verdict.
+/// What is captured of the next `len` bytes of a stream without a verdict, of which so many have
+/// been `sampled`.
 #[inline(always)]
-pub(crate) fn sample(state: &mut StreamState, grants: u32, len: u64) -> Sampling {
+pub(crate) fn sample(sampled: &mut u64, grants: u32, len: u64) -> Sampling {
     let allowed = ALLOWANCE * (1 + u64::from(grants));
-    let sampling = if state.sampled < allowed {
+    let sampling = if *sampled < allowed {
         Sampling::Unjudged
     } else {
         Sampling::Metadata
     };
-    state.sampled += len;
+    *sampled += len;
     sampling
 }
 

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod compiler;
 mod demo;
+mod fuzz;
 mod repo;
 mod setup;
 mod sh;
@@ -35,6 +36,7 @@ enum Verb {
     Bench(bench::Args),
     Vm(vm::Args),
     VmTest(vm::TestArgs),
+    Fuzz(fuzz::Args),
     Tidy(tidy::Args),
 }
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Verb::Build(args) => build::main(&args),
         Verb::Bench(args) => bench::main(&args),
         Verb::Demo(args) => demo::main(&args),
+        Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Tidy(args) => tidy::main(&args),
         Verb::Vm(args) => vm::main(&args),

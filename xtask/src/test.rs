@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{build, repo, setup, sh, tidy, vm};
+use crate::{build, fuzz, repo, setup, sh, tidy, vm};
 
 /// The status with which the agent says that it lacks privilege.
 const INSUFFICIENT_PRIVILEGE: i32 = 4;
@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Leaves out what needs root: the end-to-end tests on this kernel
     #[arg(long)]
     no_root: bool,
+    /// Leaves fuzzing out, which takes a minute for each of its targets
+    #[arg(long)]
+    no_fuzz: bool,
     /// Only tests whose name contains this, and neither checks nor virtual machines
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
@@ -101,6 +104,11 @@ fn steps(args: &Args, run: &mut Run) {
         ]);
         tests(&mut cargo, args, &[])
     });
+    if args.no_fuzz {
+        run.leave_out("fuzzing: --no-fuzz was given");
+    } else if checks {
+        run.step("fuzz", || fuzz::short().map(nothing_counted));
+    }
     if !run.step("build release", || {
         build::agent(true).and_then(|()| build::fixtures()).map(nothing_counted)
     }) {

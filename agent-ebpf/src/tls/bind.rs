@@ -10,6 +10,7 @@ use super::session::{self, Object};
 use crate::capture::read_user;
 use crate::emit::{Wake, emit};
 use crate::scope::Thread;
+use crate::socket::endpoint_verdict;
 use crate::stream::verdict_on;
 
 /// What a thread does with a session.
@@ -62,12 +63,8 @@ pub(super) extern "C" fn touch_session(address: u64, act: u32) -> u32 {
         // What this thread sends next may be this session's: no other one's note is worth keeping.
         NOTES.remove(thread.pid_tgid).unwrap_or_default();
     }
-    let stream = if act == Act::Read as u32 {
-        session.read.stream
-    } else {
-        session.written.stream
-    };
-    u32::from(verdict_on(stream, 0).0 != VerdictCode::Ignore as u32)
+    let stream = session.stream(act == Act::Read as u32);
+    u32::from(session.ignored == 0 && verdict_on(stream, 0).0 != VerdictCode::Ignore as u32)
 }
 
 /// `thread` has written to the TCP socket `socket`, whose sock is at `sock`; the first of the bytes
@@ -101,6 +98,7 @@ extern "C" fn bind_session(socket: u64, sock: u64, bytes: u64) -> u32 {
     }
     session.socket = socket;
     session.sock = sock;
+    session.ignored = u32::from(endpoint_verdict(sock) == VerdictCode::Ignore as u32);
     emit::<BindRecord>(Wake::Later, 0, |to| {
         let header = Header {
             kind: Kind::Bind as u32,

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use super::call::Call;
 use super::session::{self, Session};
 use crate::capture::{self, Segments};
-use crate::maps::{SOCKETS, count};
+use crate::maps::{SOCKETS, add, count};
 use crate::scope::Thread;
 use crate::scratch::{self, with_scratch};
 use crate::stream::{Sampling, sample, verdict_on};
@@ -37,9 +37,9 @@ extern "C" fn ship_plaintext(object: u64, buffer: u64, len: u64, entered: u64, s
         return 0;
     };
     let read = shape & 1 != 0;
-    let state = if read { &mut session.read } else { &mut session.written };
-    let (verdict, grants) = verdict_on(state.stream, 0);
-    if verdict == VerdictCode::Ignore as u32 {
+    let stream = session.stream(read);
+    let (verdict, grants) = verdict_on(stream, 0);
+    if session.ignored != 0 || verdict == VerdictCode::Ignore as u32 {
         return 0;
     }
     let mut bits = flags::TLS;
@@ -49,11 +49,9 @@ extern "C" fn ship_plaintext(object: u64, buffer: u64, len: u64, entered: u64, s
         Sampling::Metadata
     } else {
         bits |= flags::UNJUDGED;
-        sample(state, grants, len)
+        sample(&mut session.sampled, grants, len)
     };
-    let offset = state.written;
-    state.written += len;
-    let stream = state.stream;
+    let offset = add(if read { &mut session.read } else { &mut session.written }, len);
     if read {
         bits |= flags::READ;
     }

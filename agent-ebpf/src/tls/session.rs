@@ -1,6 +1,5 @@
 //! TLS sessions: one for each life of a library's connection object.
 
-use agent_abi::StreamState;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::LruHashMap;
@@ -11,11 +10,6 @@ use crate::{globals, walk};
 
 /// Sessions that state is kept of; the least recently used give way.
 const MAX_SESSIONS: u32 = 8192;
-/// Sets the ids of sessions apart from those of everything else, which are instants too. A session's
-/// id is also that of its written direction.
-const SESSION_ID: u64 = 1 << 63;
-/// Sets the id of the read direction apart from that of the written one.
-const READ_ID: u64 = 1 << 62;
 
 /// A connection object of a library.
 #[repr(C)]
@@ -46,10 +40,25 @@ pub(super) struct Session {
     pub(super) socket: u64,
     /// Address of that socket's sock.
     pub(super) sock: u64,
+    /// Plaintext written, since observation began.
+    pub(super) written: u64,
+    /// Plaintext read, since observation began.
+    pub(super) read: u64,
+    /// Bytes captured while there was no verdict.
+    pub(super) sampled: u64,
     /// Whether it was seen from its handshake on.
-    pub(super) fresh: u64,
-    pub(super) written: StreamState,
-    pub(super) read: StreamState,
+    pub(super) fresh: u32,
+    /// Whether nobody wants what its socket carries.
+    pub(super) ignored: u32,
+}
+
+impl Session {
+    /// Identity of one direction's stream, and the key of its verdict: no kernel address, for those
+    /// have the topmost bit.
+    #[inline(always)]
+    pub(super) fn stream(&self, read: bool) -> u64 {
+        self.id << 1 | u64::from(read)
+    }
 }
 
 #[map]
@@ -89,25 +98,17 @@ fn mm() -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn begin_session(address: u64, fresh: u32) -> u32 {
-    // SAFETY: the helper has no preconditions.
-    let id = SESSION_ID | unsafe { bpf_ktime_get_ns() };
-    let direction = |stream| StreamState {
-        stream,
-        ino: 0,
-        pair: id,
-        written: 0,
-        read: 0,
-        last_read: 0,
-        sampled: 0,
-    };
     let session = Session {
-        id,
+        // SAFETY: the helper has no preconditions.
+        id: unsafe { bpf_ktime_get_ns() },
         mm: mm(),
         socket: 0,
         sock: 0,
-        fresh: u64::from(fresh),
-        written: direction(id),
-        read: direction(id | READ_ID),
+        written: 0,
+        read: 0,
+        sampled: 0,
+        fresh,
+        ignored: 0,
     };
     let object = Object::of(Thread::current(), address);
     // The table makes room by itself; under contention it may not, and the next call tries again.
@@ -120,7 +121,7 @@ pub(super) extern "C" fn begin_session(address: u64, fresh: u32) -> u32 {
 pub(super) fn end(thread: Thread, address: u64) {
     let object = Object::of(thread, address);
     if let Some(session) = known(object) {
-        for key in [session.id, session.id | READ_ID] {
+        for key in [session.stream(false), session.stream(true)] {
             // Gone already is as good.
             VERDICTS.remove(key).unwrap_or_default();
         }

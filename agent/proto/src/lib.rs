@@ -11,6 +11,8 @@ mod connection;
 mod early;
 mod event;
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hash;
 mod http;
 mod joining;

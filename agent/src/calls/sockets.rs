@@ -13,6 +13,9 @@ use mcp_proto::{Nanos, PairId, StreamId};
 /// Sockets that are remembered; the oldest give way.
 const MAX_SOCKETS: usize = 16_384;
 
+/// How long a connection is remembered when it is over: its last calls come out later.
+const REMEMBERED: Nanos = 70_000_000_000;
+
 /// Marks the ids of streams of TCP connections: the kernel's own ids are nanoseconds since boot.
 const TCP_STREAM: u64 = 1 << 62;
 /// Marks those of the plaintext of TLS sessions.
@@ -67,6 +70,8 @@ pub(super) struct Sockets {
     /// Open sockets without an end on this host, by their addresses: local, remote.
     alone: HashMap<(SocketAddr, SocketAddr), Vec<u64>>,
     order: std::collections::VecDeque<u64>,
+    /// Closed sockets, and until when calls may still ask for them.
+    gone: std::collections::VecDeque<(Nanos, u64)>,
     /// Sockets that gave way while they were open.
     pub(super) evicted: u64,
 }
@@ -212,9 +217,24 @@ impl Sockets {
             change.closed.push((only.plaintext().read, at));
         }
         let other = self.known.get(&id).and_then(|it| it.other);
+        let now = change.closed.iter().map(|(_, at)| *at).max().unwrap_or_default();
         for gone in [Some(id), other].into_iter().flatten() {
-            self.forget(gone);
-            self.order.retain(|it| *it != gone);
+            self.gone.push_back((now.saturating_add(REMEMBERED), gone));
+        }
+    }
+
+    /// Forgets connections that have been over for a while.
+    pub(super) fn tick(&mut self, now: Nanos) {
+        while let Some((_, id)) = self.gone.pop_front_if(|(until, _)| *until <= now) {
+            self.forget(id);
+        }
+        // Those that were forgotten otherwise.
+        while self
+            .order
+            .front()
+            .is_some_and(|oldest| !self.known.contains_key(oldest))
+        {
+            self.order.pop_front();
         }
     }
 

@@ -66,6 +66,10 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
             source,
         })?),
     };
+    let observed = match &aim.scope {
+        Scope::Host => host::all_pids(),
+        Scope::Processes(processes) => processes.iter().map(|&(pid, _)| pid).collect(),
+    };
     let origin = origin(aim.preexisting);
     observer.begin(&origin)?;
     let mut sensor = Sensor::start(&Settings {
@@ -95,6 +99,9 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
             what: "the command",
             source,
         })?;
+    }
+    for pid in observed {
+        sensor.look_for_tls(pid);
     }
     let mut command = None;
     let mut empty_looks = 0;
@@ -233,11 +240,13 @@ impl Flow {
         sensor.flush_diagnostics();
         let mut total = 0;
         let mut connected = Vec::new();
+        let mut started = Vec::new();
         for _ in 0..MAX_BATCHES {
             let taken = sensor.drain(BATCH, |record| {
                 if self.peers.is_some() {
                     connected.extend(connection(record));
                 }
+                started.extend(program_of(record));
                 self.pipeline.record(record);
                 for facts in self.pipeline.take_fresh_facts() {
                     note(&mut self.failure, observer.facts(&facts));
@@ -246,6 +255,10 @@ impl Flow {
             });
             total += taken;
             self.look_for_peers(sensor, connected.drain(..));
+            for pid in started.drain(..).chain(self.pipeline.take_sealed()) {
+                sensor.look_for_tls(pid);
+            }
+            sensor.attach_tls();
             let dropped = sensor.dropped();
             if dropped > self.dropped {
                 self.dropped = dropped;
@@ -291,6 +304,15 @@ impl Flow {
         while let Some(output) = self.pipeline.poll_output() {
             note(&mut self.failure, observer.output(output));
         }
+    }
+}
+
+/// The process that a record says has started a program or mapped a library.
+fn program_of(record: &[u8]) -> Option<u32> {
+    match Record::decode(record) {
+        Ok(Record::Exec { header, .. }) => Some(header.tgid),
+        Ok(Record::Mapped(life)) => Some(life.header.tgid),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ mod hooks;
 mod limits;
 mod object;
 mod probe;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -36,6 +37,7 @@ pub struct Sensor {
     diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
     tier: Tier,
     hooks: Vec<HookStatus>,
+    tls: Option<tls::Tls>,
     /// Holds the programs and their links, once they are attached.
     ebpf: Option<Ebpf>,
 }
@@ -143,6 +145,21 @@ impl Sensor {
             table: "endpoints",
             source: Box::new(source),
         })
+    }
+
+    /// A process has come into view, has started a program or may have loaded a library: what it
+    /// has of TLS libraries is looked for, and looked into.
+    pub fn look_for_tls(&mut self, tgid: u32) {
+        if let Some(tls) = &self.tls {
+            tls.look_at(tgid);
+        }
+    }
+
+    /// Attaches to the TLS libraries that were found meanwhile.
+    pub fn attach_tls(&mut self) {
+        if let (Some(tls), Some(ebpf)) = (&mut self.tls, &mut self.ebpf) {
+            tls.attach_found(ebpf);
+        }
     }
 
     /// What the programs have counted, over all CPUs, by name.

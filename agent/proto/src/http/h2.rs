@@ -139,6 +139,12 @@ impl H2 {
         self.open.map(|open| open.start).or(within.then_some(self.frame_start))
     }
 
+    /// Bytes of the peer's that are kept.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held(&self) -> usize {
+        self.collected.len() + self.hpack.held()
+    }
+
     /// Why the part last reported is [`Part::Cut`]: the error code of RST_STREAM (section 7), or
     /// `None` when it is for missing bytes. A client that resets a stream whose request has
     /// [ended](Part::End) takes back the whole exchange.

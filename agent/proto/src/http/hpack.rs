@@ -34,6 +34,12 @@ impl Hpack {
         self.table = Table::unknown();
     }
 
+    /// Size of what is known of the dynamic table, as HPACK counts it.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held(&self) -> usize {
+        self.table.bytes()
+    }
+
     /// Decodes a block. `field` is given each name and value, as far as they are known, and
     /// answers whether the value has to be kept if it gets into the dynamic table: what does not
     /// matter now will not matter later, and may be a secret.

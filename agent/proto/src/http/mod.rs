@@ -8,15 +8,15 @@ mod conversing;
 mod decode;
 pub(crate) mod ending;
 mod exchange;
-mod h1;
-mod h2;
+pub(crate) mod h1;
+pub(crate) mod h2;
 mod head;
 mod hpack;
 pub(crate) mod link;
 pub(crate) mod messages;
 mod opening;
 pub(crate) mod session;
-mod sse;
+pub(crate) mod sse;
 pub(crate) mod tracking;
 pub(crate) mod websocket;
 

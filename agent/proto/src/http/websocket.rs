@@ -181,6 +181,12 @@ impl WebSocket {
         }
     }
 
+    /// Bytes of the peer's that are kept, but for the window of compressed messages.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held(&self) -> usize {
+        self.scratch.capacity() + self.inflate.output().len()
+    }
+
     /// Takes bytes up to and including the next part.
     ///
     /// Some parts take no bytes: call again, with what is left or nothing, until there is none.

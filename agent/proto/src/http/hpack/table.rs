@@ -169,7 +169,7 @@ impl Table {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -21,6 +21,9 @@ pub(super) struct Inflate {
     /// So much of the input is done with.
     consumed: usize,
     ended: bool,
+    /// The sender has ended its stream within a message. Nothing in the rest of the message counts,
+    /// and with which window the next one begins is not known.
+    finished: bool,
     /// Of this message, in bytes.
     produced: u64,
 }
@@ -28,6 +31,9 @@ pub(super) struct Inflate {
 impl Inflate {
     /// Begins a message; whether it can be read.
     pub(super) fn begin(&mut self) -> bool {
+        if self.finished {
+            self.lose();
+        }
         (self.ended, self.produced) = (false, 0);
         if !self.lost && self.state.is_none() {
             self.state = Some(Box::new(Decompress::new(false)));
@@ -64,6 +70,9 @@ impl Inflate {
 
     /// Decompresses some of `input`, the same at each call; 0 bytes when it is used up.
     pub(super) fn run(&mut self, input: &[u8], limits: &Limits) -> Result<usize, Unreadable> {
+        if self.finished {
+            return Ok(0);
+        }
         let state = self.state.as_mut().ok_or(Unreadable)?;
         self.output.resize(super::CHUNK, 0);
         let (taken, produced) = (state.total_in(), state.total_out());
@@ -78,10 +87,7 @@ impl Inflate {
         if self.produced > limits.ws_inflated_bytes {
             return Err(Unreadable);
         }
-        // A sender that ends its stream begins another: with which window is not sure.
-        if matches!(status, Status::StreamEnd) && produced == 0 {
-            self.lose();
-        }
+        self.finished = matches!(status, Status::StreamEnd) && produced == 0;
         Ok(produced)
     }
 }

@@ -237,6 +237,16 @@ fn a_bomb_and_what_is_not_compressed_are_cut() {
     assert_eq!(run.seen, [Seen::Cut]);
 }
 
+#[test]
+fn behind_the_end_of_a_deflate_stream_nothing_compressed_is_read() {
+    let mut run = Run::new(WebSocket::responses(false));
+    // RFC 7692, section 7.2.3.4: "Hello" in a block that is the last.
+    let last = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
+    run.push(&frame(FIN | COMPRESSED | TEXT, false, &last));
+    run.push(&frame(FIN | COMPRESSED | TEXT, false, &last));
+    assert_eq!(run.seen, [payload("Hello"), Seen::End(true), Seen::Cut]);
+}
+
 /// Frames of a conversation, in order: fragmented messages with pings between.
 fn conversation(masked: bool) -> impl Strategy<Value = (Vec<u8>, Vec<Seen>)> {
     let body = prop::collection::vec(any::<u8>(), 0..300);
