@@ -11,7 +11,7 @@ use super::error::{SensorError, in_full, os_error};
 use super::hooks::{HOOKS, Hook, Point};
 use super::limits::WAKE_SHARE;
 use super::object::OBJECT;
-use super::tls::Tls;
+use super::tls::{self, Tls};
 use super::{HookStatus, Sensor};
 
 /// Which processes are observed.
@@ -74,10 +74,9 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
     (sensor.tier, sensor.hooks) = attach_data(&mut ebpf, settings.tier, &mut prime)?;
     sensor.hooks.extend(attach_all(&mut ebpf, 0, None, &mut || {})?);
     sensor.hooks.extend(absent);
-    let (tls, hooks) = Tls::start(&mut ebpf);
-    sensor.tls = tls;
-    sensor.hooks.extend(hooks);
-    sensor.ebpf = Some(ebpf);
+    sensor.hooks.extend(tls::load(&mut ebpf));
+    let tls = Tls::start(ebpf, Box::new(|| ())).map_err(SensorError::Thread)?;
+    sensor.tls = Some(tls);
     release_heap();
     Ok(sensor)
 }
@@ -275,7 +274,6 @@ fn assemble(ebpf: &mut Ebpf, diagnostics: Option<EbpfLogger<&'static dyn log::Lo
         tier: Tier::RawTracepoints,
         hooks: Vec::new(),
         tls: None,
-        ebpf: None,
     })
 }
 
