@@ -79,7 +79,16 @@ pub(crate) fn ssl_new(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// SSL_free, SSL_clear (ssl): what comes at this address is another session.
+/// SSL_clear(ssl): the object begins anew. Every handshake begins with it.
+#[uprobe]
+pub(crate) fn ssl_clear(ctx: ProbeContext) -> u32 {
+    if let (Some(ssl), Some(thread)) = (ctx.arg::<u64>(0), Thread::in_scope()) {
+        session::renew(thread, ssl);
+    }
+    0
+}
+
+/// SSL_free(ssl): what comes at this address is another session.
 #[uprobe]
 pub(crate) fn ssl_free(ctx: ProbeContext) -> u32 {
     if let (Some(ssl), Some(thread)) = (ctx.arg::<u64>(0), Thread::in_scope()) {

@@ -116,6 +116,17 @@ pub(super) extern "C" fn begin_session(address: u64, fresh: u32) -> u32 {
     0
 }
 
+/// The object at `address` forgets what it has moved: another session, unless that is nothing.
+#[inline(always)]
+pub(super) fn renew(thread: Thread, address: u64) {
+    match known(Object::of(thread, address)) {
+        Some(session) if session.mm == mm() && session.written == 0 && session.read == 0 => session.fresh = 1,
+        _ => {
+            begin_session(address, 1);
+        }
+    }
+}
+
 /// Ends the session of the object at `address`, which the library is about to free.
 #[inline(always)]
 pub(super) fn end(thread: Thread, address: u64) {

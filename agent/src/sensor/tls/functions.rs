@@ -115,7 +115,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ssl("SSL_shutdown", &[("ssl_handshake", Entry)], None),
     ssl("SSL_new", &[("ssl_new", Return)], None),
     ssl("SSL_free", &[("ssl_free", Entry)], None),
-    ssl("SSL_clear", &[("ssl_free", Entry)], None),
+    ssl("SSL_clear", &[("ssl_clear", Entry)], None),
     go(
         "crypto/tls.(*Conn).Write",
         &[("go_write", Entry), ("go_return", Exits)],
