@@ -1,8 +1,11 @@
 //! Calls: what the protocol package found, joined with the processes that took part.
 
 mod endpoints;
+mod network;
 pub mod parts;
 pub mod pipeline;
+mod places;
+mod programs;
 pub mod record;
 pub mod recording;
 mod sessions;
@@ -13,4 +16,4 @@ pub use endpoints::EndpointJudgement;
 pub use parts::{Instants, Parts};
 pub use pipeline::{Origin, Output, Pipeline, Selection};
 pub use record::{CallRecord, CallSource, Causes, FaultRecord, Network, Party, TaskRecord, TcpRecord};
-pub use trace_id::{ConnectionKey, Ids, ShortId, TraceId};
+pub use trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId};

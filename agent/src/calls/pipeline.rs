@@ -1,30 +1,24 @@
 //! Ring records in; calls, faults and verdicts out. No system calls but those of the facts' source:
 //! a recording goes through here as the live ring does.
 
-mod identity;
-mod transport;
-mod verdicts;
-
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use agent_abi::{Record, VerdictEntry};
-use mcp_proto::{ConnectionId, Event, Limits, Loss, Nanos, ProcessId, Stats, Tracker};
+use agent_abi::{DataRecord, Record, SocketRecord, VerdictCode, VerdictEntry, flags};
+use mcp_proto::{
+    Call, Carrier, Content, Event, Limits, Loss, Nanos, ProcessId, Side, Stats, StreamId, Tracker, Transfer, Verdict,
+};
 
 use super::endpoints::{EndpointJudgement, Endpoints};
-use super::record::{CallRecord, FaultRecord};
-use super::sessions::Sessions;
-use super::sockets::Sockets;
-use super::trace_id::ConnectionKey;
+use super::network::{Keys, network};
+use super::places::Places;
+use super::programs::{Program, Programs};
+use super::record::{CallRecord, CallSource, FaultRecord};
+use super::sessions::{self as session, Sessions};
+use super::sockets::{Sockets, Way};
+use super::trace_id::Run;
 use crate::host::{ClockOffset, FactsSource, ProcessFacts, Processes};
-use verdicts::Stream;
-
-/// Streams whose kernel address is kept; the oldest give way, and keep their verdict for good.
-const MAX_STREAMS: usize = 32_768;
-/// Connections whose key is kept; the oldest give way, and get the same key again when asked.
-const MAX_KEYS: usize = 16_384;
-/// Programs started by processes that have not moved a byte yet; the oldest give way.
-const MAX_STARTED: usize = 4096;
+use crate::sink::Losses;
 
 /// Something to be told to the outside.
 #[derive(Debug)]
@@ -55,34 +49,33 @@ pub struct Origin {
     pub preexisting: HashSet<u64>,
 }
 
-/// A program that was started by a process that has not moved a byte yet.
-struct Started {
-    comm: String,
-    args: Vec<String>,
+/// Whether bytes begin like a record of TLS (RFC 8446, section 5.1).
+fn looks_sealed(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x14..=0x17, 3, 0..=4, ..])
 }
 
 /// From records to calls.
 pub struct Pipeline<S> {
     tracker: Tracker,
     processes: Processes<S>,
-    streams: BTreeMap<u64, Stream>,
+    places: Places,
     sockets: Sockets,
     sessions: Sessions,
     endpoints: Endpoints,
-    keys: BTreeMap<ConnectionId, Arc<ConnectionKey>>,
-    /// Parents of processes that have not executed a program or moved a byte yet.
-    forks: HashMap<u32, u32>,
-    started: HashMap<u32, Started>,
-    started_order: VecDeque<u32>,
+    keys: Keys,
+    /// Known with the first record of bytes.
+    run: Option<Run>,
+    programs: Programs,
     origin: Origin,
     selection: Selection,
-    judgements: Vec<(u64, VerdictEntry)>,
     /// Processes with sockets that carry TLS.
     sealed: Vec<u32>,
     /// The latest instant of any record.
     latest: Nanos,
     outputs: VecDeque<Output>,
     undecodable: u64,
+    /// Records of TLS sessions that could not be told together with those of the other end.
+    unaligned: u64,
 }
 
 impl<S: FactsSource> Pipeline<S> {
@@ -91,36 +84,41 @@ impl<S: FactsSource> Pipeline<S> {
         Self {
             tracker: Tracker::new(Limits::default()),
             processes: Processes::new(source),
-            streams: BTreeMap::new(),
+            places: Places::default(),
             sockets: Sockets::default(),
             sessions: Sessions::default(),
             endpoints: Endpoints::default(),
-            keys: BTreeMap::new(),
-            forks: HashMap::new(),
-            started: HashMap::new(),
-            started_order: VecDeque::new(),
+            keys: Keys::default(),
+            run: None,
+            programs: Programs::default(),
             origin,
             selection,
-            judgements: Vec::new(),
             sealed: Vec::new(),
             latest: 0,
             outputs: VecDeque::new(),
             undecodable: 0,
+            unaligned: 0,
         }
     }
 
     /// Takes one record of the ring.
     pub fn record(&mut self, bytes: &[u8]) {
         match Record::decode(bytes) {
-            Ok(Record::Data(record, payload)) => self.data(&record, payload),
-            Ok(Record::Socket(record)) => self.socket(&record),
-            Ok(Record::Bind(record)) => self.bound(record.session, record.socket),
-            Ok(Record::Fork(fork)) => self.forked(fork.header.tgid, fork.value, fork.at),
-            Ok(Record::Exec { header, comm, args, .. }) => self.executed(header.tgid, comm, args),
-            Ok(Record::Exit(exit)) => self.exited(exit.header.tgid, exit.at),
-            // That is the sensor's business.
-            Ok(Record::Mapped(_)) => {}
+            Ok(record) => self.take(record),
             Err(_) => self.undecodable += 1,
+        }
+    }
+
+    fn take(&mut self, record: Record<'_>) {
+        match record {
+            Record::Data(record, payload) => self.data(&record, payload),
+            Record::Socket(record) => self.socket(&record),
+            Record::Bind(record) => self.bound(record.session, record.socket),
+            Record::Fork(fork) => self.forked(fork.header.tgid, fork.value, fork.at),
+            Record::Exec { header, comm, args, .. } => self.programs.executed(header.tgid, comm, args),
+            Record::Exit(exit) => self.exited(exit.header.tgid, exit.at),
+            // That is the sensor's business.
+            Record::Mapped(_) => {}
         }
         self.collect();
     }
@@ -154,7 +152,6 @@ impl<S: FactsSource> Pipeline<S> {
             self.collect();
         }
         self.endpoints.tick(now);
-        self.sockets.tick(now);
         self.processes.expire(now);
     }
 
@@ -169,7 +166,7 @@ impl<S: FactsSource> Pipeline<S> {
 
     /// Verdicts since the last time this was asked: the stream's key, and what to keep under it.
     pub fn take_judgements(&mut self) -> Vec<(u64, VerdictEntry)> {
-        std::mem::take(&mut self.judgements)
+        self.places.take_judgements()
     }
 
     /// Verdicts on servers since the last time this was asked.
@@ -203,20 +200,154 @@ impl<S: FactsSource> Pipeline<S> {
         self.tracker.stats()
     }
 
-    /// Records that could not be decoded.
-    #[must_use]
-    pub fn undecodable(&self) -> u64 {
-        self.undecodable
+    /// What was lost on the way through here, by name.
+    pub fn count_losses(&self, losses: &mut Losses) {
+        losses.add("undecodable_records", self.undecodable);
+        losses.add("sockets_evicted", self.sockets.evicted);
+        losses.add("tls_sessions_unbound", self.sessions.unbound);
+        losses.add("tls_records_dropped", self.sessions.dropped);
+        losses.add("tls_records_unaligned", self.unaligned);
+    }
+
+    fn data(&mut self, record: &DataRecord, payload: &[u8]) {
+        if record.flags & flags::TLS != 0 {
+            match self.sessions.place(record, payload) {
+                session::Carrier::Socket(socket) => self.plaintext(record, payload, Some(socket)),
+                session::Carrier::Unknown => self.plaintext(record, payload, None),
+                session::Carrier::Waits => {}
+            }
+        } else if record.flags & flags::TCP != 0 {
+            self.tcp(record, payload);
+        } else {
+            self.move_bytes(record, payload, Way::own(record));
+        }
+    }
+
+    /// Bytes of a TCP connection.
+    fn tcp(&mut self, record: &DataRecord, payload: &[u8]) {
+        let Some(socket) = self.sockets.get_mut(record.pair) else {
+            return self.move_bytes(record, payload, Way::own(record));
+        };
+        socket.moved(record);
+        let way = Way::of(socket, socket.streams(), record);
+        let begins = record.flags & flags::FIRST != 0;
+        if begins && !socket.is_sealed && looks_sealed(payload) && !self.places.is_watched(way.stream) {
+            self.sockets.seal(record.pair);
+            self.sealed.push(record.header.tgid);
+        }
+        match self.sockets.get_mut(record.pair) {
+            Some(socket) if socket.is_sealed => {
+                if let Some(news) = socket.news() {
+                    self.places.seal(news);
+                }
+            }
+            _ => self.move_bytes(record, payload, way),
+        }
+    }
+
+    /// Bytes at the boundary of a TLS library.
+    fn plaintext(&mut self, record: &DataRecord, payload: &[u8], socket: Option<u64>) {
+        if let Some(socket) = socket
+            && !self.sockets.agree(socket, record.flags & flags::FRESH != 0)
+        {
+            // The other end tells of the same calls.
+            self.unaligned += 1;
+            return;
+        }
+        let way = match socket.and_then(|socket| self.sockets.get_mut(socket)) {
+            Some(socket) => {
+                socket.measured(record.tcp);
+                Way::of(socket, socket.plaintext(), record)
+            }
+            None => Way::unbound(record),
+        };
+        self.move_bytes(record, payload, way);
+    }
+
+    fn socket(&mut self, record: &SocketRecord) {
+        let change = self.sockets.record(record);
+        for (stream, at) in change.finished {
+            self.tracker.writer_closed(stream, at);
+        }
+        for (stream, at) in change.closed {
+            self.tracker.closed(stream, at);
+        }
+    }
+
+    /// The socket of a TLS session is known: its ciphertext is of no use any more.
+    fn bound(&mut self, session: u64, socket: u64) {
+        let held = self.sessions.bind(session, socket);
+        self.sockets.seal(socket);
+        if let Some(known) = self.sockets.get_mut(socket) {
+            known.is_bound = true;
+            if let Some(news) = known.news() {
+                self.places.seal(news);
+            }
+        }
+        self.release(held, Some(socket));
+    }
+
+    fn release(&mut self, held: VecDeque<(DataRecord, Box<[u8]>)>, socket: Option<u64>) {
+        for (record, payload) in held {
+            self.plaintext(&record, &payload, socket);
+        }
+    }
+
+    fn move_bytes(&mut self, record: &DataRecord, payload: &[u8], way: Way) {
+        self.latest = self.latest.max(record.exited);
+        let boot_id = &self.origin.boot_id;
+        self.run.get_or_insert_with(|| Run::new(boot_id.clone(), record.exited));
+        if record.flags & flags::FIRST != 0 {
+            self.places.note(way.stream, record);
+        }
+        let bits = record.flags;
+        let transfer = Transfer {
+            stream: way.stream,
+            pair: way.pair,
+            carrier: match (bits & flags::SOCKET != 0, bits & flags::NAMED != 0) {
+                _ if bits & (flags::TCP | flags::TLS) != 0 => Carrier::Tcp,
+                (false, _) => Carrier::Pipe,
+                (true, false) => Carrier::SocketPair,
+                (true, true) => Carrier::UnixSocket,
+            },
+            fresh: if bits & flags::TLS != 0 {
+                bits & flags::FRESH != 0
+            } else {
+                record.ino != 0 && !self.origin.preexisting.contains(&record.ino)
+            },
+            absolute: bits & flags::TCP != 0,
+            ends: way.ends,
+            side: if bits & flags::READ != 0 {
+                Side::Reader
+            } else {
+                Side::Writer
+            },
+            process: self.process(record.header.tgid),
+            entered: if record.entered == 0 {
+                record.exited
+            } else {
+                record.entered
+            },
+            exited: record.exited,
+            offset: record.offset,
+            len: record.len,
+            content: Content {
+                at: u64::from(record.at),
+                bytes: payload,
+            },
+            last: bits & flags::LAST != 0,
+        };
+        self.tracker.transfer(&transfer);
     }
 
     /// The process of this pid. What it was started as is read with its first byte: most processes
     /// of a host never move one that matters.
     fn process(&mut self, pid: u32) -> ProcessId {
-        match self.started.remove(&pid) {
-            Some(Started { comm, args }) => self.processes.execed(pid, &comm, None, &args),
+        match self.programs.take(pid) {
+            Some(Program { comm, args }) => self.processes.execed(pid, &comm, None, &args),
             None => {
                 let process = self.processes.seen(pid);
-                if let Some(parent) = self.forks.remove(&pid) {
+                if let Some(parent) = self.programs.take_parent(pid) {
                     let parent = self.processes.seen(parent);
                     self.tracker.forked(parent, process);
                 }
@@ -227,10 +358,7 @@ impl<S: FactsSource> Pipeline<S> {
 
     fn forked(&mut self, child: u32, parent: u32, at: Nanos) {
         self.processes.forked(child, at);
-        if self.forks.len() >= MAX_STARTED {
-            self.forks.clear();
-        }
-        self.forks.insert(child, parent);
+        self.programs.forked(child, parent);
         if let Selection::Processes(members) = &mut self.selection
             && members.contains(&parent)
         {
@@ -238,27 +366,8 @@ impl<S: FactsSource> Pipeline<S> {
         }
     }
 
-    fn executed(&mut self, pid: u32, comm: &[u8], args: &[u8]) {
-        self.forks.remove(&pid);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let args = args.strip_suffix(b"\0").unwrap_or(args);
-        let started = Started {
-            comm: text(comm),
-            args: args.split(|&b| b == 0).map(text).collect(),
-        };
-        if self.started.insert(pid, started).is_none() {
-            self.started_order.push_back(pid);
-        }
-        if self.started_order.len() > MAX_STARTED
-            && let Some(oldest) = self.started_order.pop_front()
-        {
-            self.started.remove(&oldest);
-        }
-    }
-
     fn exited(&mut self, pid: u32, at: Nanos) {
-        self.started.remove(&pid);
-        self.forks.remove(&pid);
+        self.programs.exited(pid);
         if let Some(process) = self.processes.exited(pid, at) {
             self.tracker.process_exited(process, at);
         }
@@ -281,6 +390,44 @@ impl<S: FactsSource> Pipeline<S> {
         }
     }
 
+    fn judge(&mut self, stream: StreamId, verdict: Verdict) {
+        let code = self.places.judge(stream, verdict);
+        let Some(socket) = self.sockets.ends(stream).into_iter().flatten().next() else {
+            return;
+        };
+        match code {
+            Some(VerdictCode::Watch) => self.endpoints.watched(socket.endpoints()),
+            // One of a connection's two streams stands for it. What was not seen from its start may
+            // be TLS, and is no reason.
+            Some(VerdictCode::Ignore) if stream.0 & 1 == 0 && !self.places.is_midway(stream) => {
+                self.endpoints.ignored(socket.endpoints(), self.latest);
+            }
+            _ => {}
+        }
+    }
+
+    fn call(&mut self, call: Call) {
+        let facts = |process: Option<ProcessId>| process.and_then(|process| self.processes.facts(process));
+        let (client, server) = (facts(call.client.process).cloned(), facts(call.server.process).cloned());
+        if !self.is_selected(client.as_ref()) && !self.is_selected(server.as_ref()) {
+            return;
+        }
+        // There is no call without a record.
+        let Some(run) = &self.run else { return };
+        let Origin { boot_id, clock, .. } = &self.origin;
+        let key = self.keys.of(&call, &self.sockets, &self.places, boot_id);
+        let source = CallSource {
+            run,
+            connection: &key,
+            client: client.as_ref(),
+            server: server.as_ref(),
+            network: network(&self.sockets, &call),
+            clock: *clock,
+        };
+        let record = CallRecord::new(call, source);
+        self.outputs.push_back(Output::Call(Box::new(record)));
+    }
+
     fn is_selected(&self, process: Option<&Arc<ProcessFacts>>) -> bool {
         match &self.selection {
             Selection::All => true,
@@ -288,3 +435,6 @@ impl<S: FactsSource> Pipeline<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

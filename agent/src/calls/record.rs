@@ -7,14 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mcp_proto::{
-    Call, CallRef, Carrier, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext, Transport,
+    Call, CallRef, Carrier, Continuation, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext,
+    Transport,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
     parts::{Instants, Parts, micros},
-    trace_id::{ConnectionKey, Ids, ShortId, TraceId, call_id, session_id},
+    trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId, session_id},
 };
 use crate::host::{ClockOffset, ProcessFacts};
 
@@ -140,8 +141,8 @@ pub struct Causes {
     pub unknown: Option<f64>,
 }
 
-/// What the kernel knows of a TCP connection, at the end of the requester that is the client where
-/// that was seen, else at the server's, as of the call's last record.
+/// What the kernel knows of the TCP connection that carried the request: of the client's end where
+/// that was seen, else of the server's, as of that end's last record before the call came out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct TcpRecord {
     /// Microseconds from SYN to established, when that was seen.
@@ -168,8 +169,10 @@ pub struct TaskRecord {
 }
 
 /// What a record is made from, besides the call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct CallSource<'a> {
+    /// The run of the agent that has seen it.
+    pub run: &'a Run,
     /// Names the connection to both of its ends.
     pub connection: &'a ConnectionKey,
     /// The client's process.
@@ -178,8 +181,6 @@ pub struct CallSource<'a> {
     pub server: Option<&'a Arc<ProcessFacts>>,
     /// The connection, where it has addresses.
     pub network: Option<Network>,
-    /// The call that it passes on, and what identifies its connection.
-    pub relays: Option<(CallRef, Arc<ConnectionKey>)>,
     /// From CLOCK_MONOTONIC to the time of day.
     pub clock: ClockOffset,
 }
@@ -187,10 +188,10 @@ pub struct CallSource<'a> {
 /// The connection that carried the request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Network {
-    /// Address of the client.
-    pub client: SocketAddr,
-    /// Address of the server.
-    pub server: SocketAddr,
+    /// Address of the client; unknown where a TLS session's socket is.
+    pub client: Option<SocketAddr>,
+    /// Address of the server, likewise.
+    pub server: Option<SocketAddr>,
     /// It carries TLS that was looked into.
     pub tls: bool,
     /// What the kernel knows of it.
@@ -206,10 +207,12 @@ impl CallRecord {
             client,
             server,
             network,
-            relays,
             clock,
+            run,
         } = source;
-        let ids = Ids::of(&call, connection);
+        let ids = Ids::of(&call, connection, run);
+        let relayed = |relayed: CallRef| run.call(relayed.connection, relayed.direction, relayed.sequence);
+        let continued = |earlier: Continuation| run.call(call.connection, call.direction, earlier.sequence);
         let instants = Instants::of(&call);
         let start = instants.first();
         let first_byte = call
@@ -239,8 +242,8 @@ impl CallRecord {
             request_id: raw_token(&call.request_id.0),
             client: Party::new(call.client, client),
             server: Party::new(call.server, server),
-            client_address: network.map(|network| network.client.to_string().into()),
-            server_address: network.map(|network| network.server.to_string().into()),
+            client_address: network.and_then(|network| network.client.map(address)),
+            server_address: network.and_then(|network| network.server.map(address)),
             start_unix_ns: start.map(|start| clock.unix(start)),
             start_mono_ns: start,
             latency_us: instants.latency(call.ended).map(micros),
@@ -257,15 +260,13 @@ impl CallRecord {
             loss: call.loss,
             result_type: call.result_type.map(result_type_code),
             task: call.task.map(TaskRecord::new),
-            continues: call
-                .continues
-                .map(|earlier| call_id(connection, call.direction, earlier.sequence)),
+            continues: call.continues.map(continued),
             http_status: call.http_status,
             tcp: network.and_then(|network| network.tcp).map(|tcp| TcpRecord {
                 time_to_first_byte_us: first_byte,
                 ..tcp
             }),
-            parent_call: relays.map(|(relayed, key)| call_id(&key, relayed.direction, relayed.sequence)),
+            parent_call: call.relays.map(relayed),
             instants,
             ended: call.ended,
             clock,
@@ -310,6 +311,10 @@ impl TaskRecord {
             age_us: age.map(micros),
         }
     }
+}
+
+fn address(address: SocketAddr) -> Box<str> {
+    address.to_string().into()
 }
 
 fn transport_code(transport: Transport) -> &'static str {

@@ -51,8 +51,11 @@ pub(super) struct Sessions {
     /// Sessions that wait for their socket after a write.
     impatient: VecDeque<(Nanos, u64)>,
     held_bytes: usize,
-    /// Sessions that have been given up on.
+    /// Sessions that live without a socket: nobody knows between whom, and the other end's view of
+    /// them is another connection.
     pub(super) unbound: u64,
+    /// Records that were dropped with the sessions that they waited for.
+    pub(super) dropped: u64,
 }
 
 impl Sessions {
@@ -64,6 +67,7 @@ impl Sessions {
                 && let Some(session) = self.known.remove(&oldest)
             {
                 self.held_bytes -= session.held_bytes;
+                self.dropped += session.held.len() as u64;
             }
         }
         self.known.entry(id).or_default()
@@ -74,18 +78,19 @@ impl Sessions {
         let room = MAX_HELD_IN_ALL.saturating_sub(self.held_bytes);
         let session = self.session(record.pair);
         match session.socket {
+            _ if session.alone => return Carrier::Unknown,
             Some(socket) => return Carrier::Socket(socket),
-            None if session.alone => return Carrier::Unknown,
             None => {}
         }
+        let bytes = size_of::<DataRecord>() + payload.len();
         session.held.push_back((*record, payload.into()));
-        session.held_bytes += payload.len();
-        let full = session.held_bytes > MAX_HELD || payload.len() > room;
+        session.held_bytes += bytes;
+        let full = session.held_bytes > MAX_HELD || bytes > room;
         let first_write = record.flags & flags::READ == 0 && session.wrote.is_none();
         if first_write {
             session.wrote = Some(record.exited);
         }
-        self.held_bytes += payload.len();
+        self.held_bytes += bytes;
         if first_write || full {
             let deadline = if full {
                 0
@@ -97,7 +102,8 @@ impl Sessions {
         Carrier::Waits
     }
 
-    /// The socket of a session is known: what has waited for that.
+    /// The socket of a session is known: what has waited for that. A session that was given up on
+    /// stays what it has been.
     pub(super) fn bind(&mut self, id: u64, socket: u64) -> VecDeque<Held> {
         let session = self.session(id);
         session.socket = Some(socket);
@@ -120,10 +126,9 @@ impl Sessions {
     pub(super) fn finish(&mut self) -> Vec<VecDeque<Held>> {
         let ids: Vec<u64> = self.order.iter().copied().collect();
         let waiting = ids.into_iter().map(|id| {
-            if let Some(session) = self.known.get_mut(&id)
-                && session.socket.is_none()
-            {
+            if let Some(session) = self.known.get_mut(&id).filter(|it| !it.held.is_empty()) {
                 session.alone = true;
+                self.unbound += 1;
             }
             self.take(id)
         });

@@ -4,17 +4,16 @@
 //! Each end of a connection is a socket of its own to the kernel. Where both are on this host,
 //! what they move is one connection: what one writes is what the other reads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use agent_abi::{EndpointKey, SocketEvent, SocketRecord, Tcp};
+use agent_abi::{DataRecord, EndpointKey, SocketEvent, SocketRecord, Tcp, VerdictCode, flags};
 use mcp_proto::{Nanos, PairId, StreamId};
 
-/// Sockets that are remembered; the oldest give way.
+/// Sockets that are remembered; the closed give way first, then the oldest.
 const MAX_SOCKETS: usize = 16_384;
-
-/// How long a connection is remembered when it is over: its last calls come out later.
-const REMEMBERED: Nanos = 70_000_000_000;
+/// How long a closed socket is remembered: its calls may wait for a minute to be resumed elsewhere.
+const KEEP_CLOSED: Nanos = 90_000_000_000;
 
 /// Marks the ids of streams of TCP connections: the kernel's own ids are nanoseconds since boot.
 const TCP_STREAM: u64 = 1 << 62;
@@ -43,9 +42,15 @@ pub(super) struct Socket {
     pub(super) tcp: Tcp,
     closed: Option<Nanos>,
     /// Both of its directions carry TLS.
-    pub(super) sealed: bool,
+    pub(super) is_sealed: bool,
+    /// The TLS session is known that it carries.
+    pub(super) is_bound: bool,
+    /// Whether its plaintext was seen from the first byte on, once any was seen.
+    whole: Option<bool>,
     /// Where the kernel keeps what it writes, and its inode number.
-    pub(super) place: Option<(u64, u64)>,
+    place: Option<(u64, u64)>,
+    /// What the kernel was told of its ciphertext.
+    told: Option<VerdictCode>,
 }
 
 /// What a record of a socket means for the streams that it carries.
@@ -53,6 +58,50 @@ pub(super) struct Socket {
 pub(super) struct Change {
     /// Streams that nobody writes to any more, and when that began, in order.
     pub(super) closed: Vec<(StreamId, Nanos)>,
+    /// Streams whose writers have said that they write no more, and when.
+    pub(super) finished: Vec<(StreamId, Nanos)>,
+}
+
+/// The stream that a record belongs to, by the names that both ends share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) stream: StreamId,
+    pub(super) pair: Option<PairId>,
+    /// Numbers that stand for the addresses of writer and reader.
+    pub(super) ends: Option<[u64; 2]>,
+}
+
+impl Way {
+    /// As the kernel numbers it.
+    pub(super) fn own(record: &DataRecord) -> Self {
+        Self {
+            stream: StreamId(record.stream),
+            pair: (record.pair != 0).then_some(PairId(record.pair)),
+            ends: None,
+        }
+    }
+
+    /// The plaintext of a session whose socket is not known.
+    pub(super) fn unbound(record: &DataRecord) -> Self {
+        let pair = TLS_STREAM | record.pair << 1;
+        let reads = record.flags & flags::READ != 0;
+        Self {
+            stream: StreamId(pair | u64::from(reads)),
+            pair: Some(PairId(pair)),
+            ends: None,
+        }
+    }
+
+    /// One of `streams`, of a connection that `socket` is an end of.
+    pub(super) fn of(socket: &Socket, streams: Streams, record: &DataRecord) -> Self {
+        let [own, other] = [socket.local, socket.remote].map(number);
+        let reads = record.flags & flags::READ != 0;
+        Self {
+            stream: if reads { streams.read } else { streams.written },
+            pair: Some(streams.pair),
+            ends: Some(if reads { [other, own] } else { [own, other] }),
+        }
+    }
 }
 
 /// The two directions that a socket takes part in.
@@ -66,12 +115,12 @@ pub(super) struct Streams {
 /// Every socket that is known.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    known: HashMap<u64, Socket>,
+    /// Ids rise with time: the oldest come first.
+    known: BTreeMap<u64, Socket>,
     /// Open sockets without an end on this host, by their addresses: local, remote.
     alone: HashMap<(SocketAddr, SocketAddr), Vec<u64>>,
-    order: std::collections::VecDeque<u64>,
-    /// Closed sockets, and until when calls may still ask for them.
-    gone: std::collections::VecDeque<(Nanos, u64)>,
+    /// Those that have closed, with when they are forgotten.
+    closed: VecDeque<(Nanos, u64)>,
     /// Sockets that gave way while they were open.
     pub(super) evicted: u64,
 }
@@ -98,18 +147,26 @@ impl Sockets {
     /// Takes a record. A socket that is seen for the first time may complete a connection.
     pub(super) fn record(&mut self, record: &SocketRecord) -> Change {
         let mut change = Change::default();
-        if !self.known.contains_key(&record.socket) {
+        let closes = record.event == SocketEvent::Closed as u32;
+        while let Some((_, id)) = self.closed.pop_front_if(|(due, _)| *due <= record.at) {
+            self.forget(id);
+        }
+        if !closes && !self.known.contains_key(&record.socket) {
             self.open(record);
         }
         let Some(socket) = self.known.get_mut(&record.socket) else {
             return change;
         };
-        socket.tcp = record.tcp;
+        socket.measured(record.tcp);
         if record.connect_us != 0 {
             socket.connect_us = record.connect_us;
         }
-        if record.event == SocketEvent::Closed as u32 {
-            socket.closed.get_or_insert(record.at);
+        if record.event == SocketEvent::PeerClosed as u32 {
+            let read = [socket.streams().read, socket.plaintext().read];
+            change.finished = read.map(|stream| (stream, record.at)).to_vec();
+        }
+        if closes && socket.closed.is_none() {
+            socket.closed = Some(record.at);
             self.closed(record.socket, &mut change);
         }
         change
@@ -146,17 +203,23 @@ impl Sockets {
             connect_us: 0,
             tcp: record.tcp,
             closed: None,
+            is_sealed: other.is_some_and(|other| self.known.get(&other).is_some_and(|other| other.is_sealed)),
+            is_bound: false,
+            whole: None,
             place: None,
-            sealed: other.is_some_and(|other| self.known.get(&other).is_some_and(|other| other.sealed)),
+            told: None,
         };
         self.known.insert(record.socket, socket);
-        self.order.push_back(record.socket);
-        while self.known.len() > MAX_SOCKETS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            if self.known.get(&oldest).is_some_and(|it| it.closed.is_none()) {
-                self.evicted += 1;
-            }
+        if self.known.len() > MAX_SOCKETS {
+            self.make_room();
+        }
+    }
+
+    fn make_room(&mut self) {
+        if let Some((_, id)) = self.closed.pop_front() {
+            self.forget(id);
+        } else if let Some((&oldest, _)) = self.known.first_key_value() {
+            self.evicted += 1;
             self.forget(oldest);
         }
     }
@@ -216,44 +279,34 @@ impl Sockets {
             change.closed.push((only.streams().read, at));
             change.closed.push((only.plaintext().read, at));
         }
+        let due = change.closed.last().map_or(0, |(_, at)| at.saturating_add(KEEP_CLOSED));
         let other = self.known.get(&id).and_then(|it| it.other);
-        let now = change.closed.iter().map(|(_, at)| *at).max().unwrap_or_default();
-        for gone in [Some(id), other].into_iter().flatten() {
-            self.gone.push_back((now.saturating_add(REMEMBERED), gone));
-        }
+        self.closed
+            .extend([Some(id), other].into_iter().flatten().map(|gone| (due, gone)));
     }
 
-    /// Forgets connections that have been over for a while.
-    pub(super) fn tick(&mut self, now: Nanos) {
-        while let Some((_, id)) = self.gone.pop_front_if(|(until, _)| *until <= now) {
-            self.forget(id);
-        }
-        // Those that were forgotten otherwise.
-        while self
-            .order
-            .front()
-            .is_some_and(|oldest| !self.known.contains_key(oldest))
-        {
-            self.order.pop_front();
-        }
-    }
-
-    /// Notes that a connection carries TLS; returns the sockets that this is news of.
-    pub(super) fn seal(&mut self, id: u64) -> Vec<u64> {
+    /// Notes that a connection carries TLS.
+    pub(super) fn seal(&mut self, id: u64) {
         let other = self.known.get(&id).and_then(|it| it.other);
-        let mut news = Vec::new();
         for id in [Some(id), other].into_iter().flatten() {
-            if let Some(socket) = self.known.get_mut(&id)
-                && !std::mem::replace(&mut socket.sealed, true)
-            {
-                news.push(id);
+            if let Some(socket) = self.known.get_mut(&id) {
+                socket.is_sealed = true;
             }
         }
-        news
     }
 
-    pub(super) fn get(&self, id: u64) -> Option<&Socket> {
-        self.known.get(&id)
+    /// Whether plaintext of a socket's session can be told together with that of the other end: the
+    /// offsets of both count from the first byte, or of neither.
+    pub(super) fn agree(&mut self, id: u64, whole: bool) -> bool {
+        let other = self.known.get(&id).and_then(|it| it.other);
+        let others = other.and_then(|other| self.known.get(&other)).and_then(|it| it.whole);
+        let Some(socket) = self.known.get_mut(&id) else {
+            return true;
+        };
+        if others.is_none_or(|others| others == whole) {
+            socket.whole.get_or_insert(whole);
+        }
+        socket.whole == Some(whole)
     }
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Socket> {
@@ -300,9 +353,30 @@ impl Socket {
         }
     }
 
-    /// Numbers that stand for the addresses of this end and of the other.
-    pub(super) fn numbers(&self) -> (u64, u64) {
-        (number(self.local), number(self.remote))
+    /// Takes what the kernel has measured, where it could.
+    pub(super) fn measured(&mut self, tcp: Tcp) {
+        if tcp != Tcp::default() {
+            self.tcp = tcp;
+        }
+    }
+
+    /// Takes a record of what it moved.
+    pub(super) fn moved(&mut self, record: &DataRecord) {
+        self.measured(record.tcp);
+        // What is written is kept under an even key, what is read under the next one.
+        self.place = Some((record.key & !1, record.ino));
+    }
+
+    /// What the kernel is to be told of ciphertext, unless it knows, by key and inode number. Once
+    /// the session is known, nothing of it is of use.
+    pub(super) fn news(&mut self) -> Option<(u64, u64, VerdictCode)> {
+        let (key, ino) = self.place.filter(|_| self.is_sealed)?;
+        let worth = if self.is_bound {
+            VerdictCode::Ignore
+        } else {
+            VerdictCode::Sealed
+        };
+        (self.told.replace(worth) != Some(worth)).then_some((key, ino, worth))
     }
 
     /// Address of this end, and of the other.

@@ -87,7 +87,7 @@ fn replay<R: io::BufRead>(
     if let Some(pipeline) = &mut pipeline {
         pipeline.finish(last);
         deliver(pipeline, outputs)?;
-        losses.add("undecodable_records", pipeline.undecodable());
+        pipeline.count_losses(losses);
     }
     Ok(damage?)
 }
@@ -103,6 +103,10 @@ fn time_of(record: &agent_abi::Record<'_>) -> u64 {
 }
 
 fn deliver(pipeline: &mut Pipeline<RecordedFacts>, outputs: &mut Outputs) -> Result<(), Failure> {
+    // There is no kernel to tell.
+    pipeline.take_judgements();
+    pipeline.take_endpoint_judgements();
+    pipeline.take_sealed();
     while let Some(output) = pipeline.poll_output() {
         match output {
             Output::Call(call) => outputs.call(&call)?,

@@ -204,7 +204,7 @@ fn finish(flow: Flow, sensor: &Sensor, command: Option<ExitStatus>) -> Result<Re
     for (&name, &count) in counters.iter().filter(|(name, _)| **name != "records") {
         losses.add(name, count);
     }
-    losses.add("undecodable_records", flow.pipeline.undecodable());
+    flow.pipeline.count_losses(&mut losses);
     if let Some(failure) = flow.failure
         && command.is_none()
     {

@@ -580,3 +580,34 @@ fn http2_carries_calls_side_by_side() {
     assert_eq!(web.host.calls[2].outcome, Outcome::Cancelled);
     web.host.finish();
 }
+
+#[test]
+fn without_a_session_a_cancellation_finds_its_call_by_its_client() {
+    let mut web = Web::new();
+    web.post(1, "", &call(4, "slow"));
+    web.events(1, "");
+    web.post(
+        2,
+        "",
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4}}"#,
+    );
+    assert_eq!(web.outcomes(), [("tools/call", Outcome::Cancelled, Some(200))]);
+    // In the older era leaving says nothing to the server: the client has gone away.
+    web.post(3, "mcp-protocol-version: 2025-11-25\r\n", &call(5, "slow"));
+    web.events(3, "");
+    web.event(
+        3,
+        "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n\n",
+    );
+    web.close_by_client(3);
+    web.close_by_server(3);
+    web.host.sleep(1_000_000_000);
+    assert_eq!(web.outcomes()[1], ("tools/call", Outcome::Abandoned, Some(200)));
+    assert!(web.host.calls[1].loss.is_empty(), "{:?}", web.host.calls[1].loss);
+    // Who closes a connection and then ends has left before.
+    web.post(4, MODERN, &call(6, "slow"));
+    web.host.tracker.writer_closed(streams(4).0, web.host.now);
+    web.host.exit(CLIENT);
+    assert_eq!(web.outcomes()[2], ("tools/call", Outcome::Cancelled, None));
+    web.host.finish();
+}

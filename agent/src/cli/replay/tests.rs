@@ -24,7 +24,7 @@ fn data(tgid: u32, stream: u64, reader: bool, at: u64, len: u64, payload: &[u8])
     let mut bytes: Vec<u8> = header.iter().flat_map(|n| n.to_ne_bytes()).collect();
     bytes.extend(numbers.iter().flat_map(|n| n.to_ne_bytes()));
     bytes.extend(tail.iter().flat_map(|n: &u32| n.to_ne_bytes()));
-    bytes.extend([0; size_of::<agent_abi::Totals>()]);
+    bytes.extend([0; size_of::<agent_abi::Totals>() + size_of::<agent_abi::Tcp>()]);
     assert_eq!(bytes.len(), size_of::<agent_abi::DataRecord>());
     bytes.extend(payload);
     bytes

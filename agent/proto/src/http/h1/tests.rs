@@ -210,17 +210,6 @@ fn interim_responses_are_passed_over_and_upgrades_told() {
     assert_eq!(sketch(&responses(text)), "0=200 0:x 0. 1=101 1~");
 }
 
-#[test]
-fn a_tunnel_is_not_looked_into() {
-    let mut feed = Feed::new(H1::requests(false));
-    feed.push(b"CONNECT host:443 HTTP/1.1\r\n\r\n");
-    assert_eq!(feed.h1.exchange(), 1);
-    feed.h1.switch();
-    feed.push(b"\x16\x03\x01GET / HTTP/1.1\r\n\r\n");
-    feed.gap(5);
-    assert_eq!(sketch(&feed.end()), "0 0.");
-}
-
 /// Run by hand, in release: `cargo test --release -p mcp-proto --lib http::h1 -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints figures"]
