@@ -76,7 +76,14 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
     sensor.hooks.extend(attach_all(&mut ebpf, 0, None, &mut || {})?);
     sensor.hooks.extend(absent);
     sensor.hooks.extend(tls::load(&mut ebpf));
-    let tls = Tls::start(ebpf, Box::new(|| ())).map_err(SensorError::Thread)?;
+    let mut epoch = take_map::<Array<MapData, u64>>(&mut ebpf, "MAPPED_EPOCH")?;
+    let tell_again = Box::new(move || {
+        let next = epoch.get(&0, 0).unwrap_or(0) + 1;
+        if let Err(error) = epoch.set(0, next, 0) {
+            log::warn!("TLS libraries that are loaded again may stay unseen: {error}");
+        }
+    });
+    let tls = Tls::start(ebpf, tell_again).map_err(SensorError::Thread)?;
     sensor.tls = Some(tls);
     release_heap();
     Ok(sensor)
