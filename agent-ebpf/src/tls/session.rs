@@ -116,6 +116,21 @@ pub(super) extern "C" fn begin_session(address: u64, fresh: u32) -> u32 {
     0
 }
 
+/// The current process's object at `from` is at `to` now.
+///
+/// Exported as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn move_session(from: u64, to: u64) -> u32 {
+    let thread = Thread::current();
+    let (from, to) = (Object::of(thread, from), Object::of(thread, to));
+    if let Some(session) = known(from) {
+        SESSIONS.insert(to, &*session, 0).unwrap_or_default();
+        SESSIONS.remove(from).unwrap_or_default();
+    }
+    0
+}
+
 /// The object at `address` forgets what it has moved: another session, unless that is nothing.
 #[inline(always)]
 pub(super) fn renew(thread: Thread, address: u64) {
