@@ -123,30 +123,27 @@ extern "C" fn bind_session(socket: u64, sock: u64, bytes: u64) -> u32 {
 
 /// Content types of TLS records (RFC 8446, section 5.1).
 const CHANGE_CIPHER_SPEC: u8 = 20;
-const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
 /// The content type of the TLS record that begins at `bytes`; 0 when none does.
 #[inline(always)]
-fn record_type(bytes: u64) -> u8 {
+pub(super) fn record_type(bytes: u64) -> u8 {
     let [kind, major, minor, _] = read_user::<[u8; 4]>(bytes).unwrap_or_default();
     let plausible = kind >= CHANGE_CIPHER_SPEC && kind <= APPLICATION_DATA && major == 3 && minor <= 4;
     if plausible { kind } else { 0 }
 }
 
-/// Whether a TLS record begins at `bytes`.
+/// Whether records of this content type are of a handshake that is not encrypted yet.
 #[inline(always)]
-pub(super) fn begins_tls(bytes: u64) -> bool {
-    record_type(bytes) != 0
+pub(super) fn is_handshake(record_type: u8) -> bool {
+    record_type == HANDSHAKE || record_type == CHANGE_CIPHER_SPEC
 }
 
 /// Whether a TLS record begins at `bytes` that a handshake sends, or a write. An alert says nothing:
 /// a session that closes sends one.
 #[inline(always)]
 fn begins_record(bytes: u64, after_write: bool) -> bool {
-    match record_type(bytes) {
-        0 | ALERT => false,
-        APPLICATION_DATA => after_write,
-        _ => true,
-    }
+    let kind = record_type(bytes);
+    is_handshake(kind) || (after_write && kind == APPLICATION_DATA)
 }

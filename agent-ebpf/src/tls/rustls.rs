@@ -2,17 +2,16 @@
 //! inlined; what they will find is seen where the connection appends decrypted bytes to a buffer
 //! inside of it, on the thread that has just read ciphertext for it.
 //!
-//! A connection is moved in memory once its handshake is done, and by then may have received
-//! plaintext. It is known again by what does not move: the storage of that buffer.
+//! A connection is moved in memory once its handshake is done, and where it ends is not seen. It is
+//! known again by what does not move: the storage of its buffer of records to send.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
-use super::bind::{Act, begins_tls, touch_session};
+use super::bind::{Act, is_handshake, record_type, touch_session};
 use super::call::{Call, Frame};
-use super::session::Object;
 use super::{plaintext, registers, session};
 use crate::capture::read_user;
 use crate::scope::Thread;
@@ -28,27 +27,28 @@ const MAX_PLAINTEXT: u64 = 1 << 14;
 #[map]
 static READERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_READERS, 0);
 
-/// Storages and processes that are kept.
-const MAX_STORAGES: u32 = 2048;
+/// Storages, connections and processes that are kept.
+const MAX_KEPT: u32 = 4096;
 /// Words of a buffer: of these its storage's address is the only one that is large.
 const BUFFER_WORDS: usize = 7;
 const LARGE: u64 = 1 << 32;
 
-/// The storage of a buffer of received plaintext.
+/// Something in the memory of a process.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Storage {
+struct Place {
     address: u64,
     tgid: u64,
 }
 
-/// Connections whose plaintext nobody has read yet, by the storage of its buffer.
+/// Connections that have not written yet: the connection by its buffer's storage, and the storage by the
+/// connection.
 #[map]
-static UNSETTLED: LruHashMap<Storage, u64> = LruHashMap::with_max_entries(MAX_STORAGES, 0);
+static UNSETTLED: LruHashMap<Place, u64> = LruHashMap::with_max_entries(MAX_KEPT, 0);
 
 /// Where the buffer is in the connections of a process, of clients and of servers.
 #[map]
-static BUFFERS: LruHashMap<u64, [u64; 2]> = LruHashMap::with_max_entries(MAX_STORAGES, 0);
+static BUFFERS: LruHashMap<u64, [u64; 2]> = LruHashMap::with_max_entries(MAX_KEPT, 0);
 
 /// A `Vec<u8>`, as far as its fields have had this order since 2023.
 #[repr(C)]
@@ -94,7 +94,7 @@ pub(crate) fn rustls_return(ctx: RetProbeContext) -> u32 {
 pub(crate) fn rustls_read_tls(ctx: ProbeContext) -> u32 {
     if let (Some(connection), Some(thread)) = (ctx.arg::<u64>(0), Thread::in_scope()) {
         READERS.insert(thread.pid_tgid, connection, 0).unwrap_or_default();
-        settle(thread, connection);
+        settle(connection, 0);
     }
     0
 }
@@ -102,48 +102,54 @@ pub(crate) fn rustls_read_tls(ctx: ProbeContext) -> u32 {
 /// ChunkVecBuffer::append(buffer, vector): of plaintext that was received, or of records to send.
 #[uprobe]
 pub(crate) fn rustls_append(ctx: ProbeContext) -> u32 {
-    // None: not plaintext, or not of a connection that is known.
-    received(&ctx).unwrap_or_default();
+    // None: not of a connection that is known, or of no interest.
+    appended(&ctx).unwrap_or_default();
     0
 }
 
 #[inline(always)]
-fn received(ctx: &ProbeContext) -> Option<()> {
+fn appended(ctx: &ProbeContext) -> Option<()> {
     let thread = Thread::in_scope()?;
     let (buffer, vector): (u64, u64) = (ctx.arg(0)?, ctx.arg(1)?);
     // SAFETY: only this thread's programs touch its entry.
     let connection = *unsafe { READERS.get(thread.pid_tgid) }?;
-    if buffer.wrapping_sub(connection) >= CONNECTION_SIZE {
+    let offset = buffer.wrapping_sub(connection);
+    if offset >= CONNECTION_SIZE {
         return None;
     }
     let Vector { capacity, address, len } = read_user::<Vector>(vector)?;
-    if len == 0 || len > MAX_PLAINTEXT || len > capacity || begins_tls(address) {
-        return None;
+    let record = record_type(address);
+    let mut call = Call {
+        object: connection,
+        buffer,
+        buffers: 0,
+        counted_at: 0,
+        // SAFETY: the helper has no preconditions.
+        entered: unsafe { bpf_ktime_get_ns() },
+        read: 1,
+    };
+    if record == 0 {
+        if len == 0 || len > MAX_PLAINTEXT || len > capacity {
+            return None;
+        }
+        call.buffer = address;
+        plaintext::moved(&call, len);
+        return Some(());
     }
-    plaintext::moved(
-        &Call {
-            object: connection,
-            buffer: address,
-            buffers: 0,
-            counted_at: 0,
-            // SAFETY: the helper has no preconditions.
-            entered: unsafe { bpf_ktime_get_ns() },
-            read: 1,
-        },
-        len,
-    );
-    // Until it writes it may be moved.
-    if session::known(Object::of(thread, connection)).is_some_and(|session| session.written == 0) {
-        note_buffer(thread, buffer - connection);
-        frame(ctx, thread).enter(&Call {
-            object: connection,
-            buffer,
-            buffers: 0,
-            counted_at: 0,
-            entered: 0,
-            read: 1,
-        });
+    if is_handshake(record) {
+        // Whatever was here before has ended.
+        session::end(thread, connection);
+        note_buffer(thread, offset);
+    } else {
+        // SAFETY: as in `note_buffer`.
+        let known = unsafe { BUFFERS.get(u64::from(thread.tgid())) }?;
+        // A buffer elsewhere is that of a neighbour.
+        if known[0] != offset && known[1] != offset {
+            return None;
+        }
+        UNSETTLED.get_ptr(place(thread, connection))?;
     }
+    frame(ctx, thread).enter(&call);
     Some(())
 }
 
@@ -156,22 +162,50 @@ pub(crate) fn rustls_append_return(ctx: RetProbeContext) -> u32 {
         at: registers::stack_pointer(&ctx) - registers::RETURN_ADDRESS,
     };
     if let Some(call) = returned.leave()
-        && let Some(storage) = storage_of(thread, call.buffer)
+        && let Some(storage) = storage_of(call.buffer)
     {
-        UNSETTLED.insert(storage, call.object, 0).unwrap_or_default();
+        // It grows by moving.
+        forget(thread, call.object);
+        UNSETTLED
+            .insert(place(thread, storage), call.object, 0)
+            .unwrap_or_default();
+        UNSETTLED
+            .insert(place(thread, call.object), storage, 0)
+            .unwrap_or_default();
     }
     0
 }
 
-/// The storage of the buffer at `address`.
 #[inline(always)]
-fn storage_of(thread: Thread, address: u64) -> Option<Storage> {
-    let words = read_user::<[u64; BUFFER_WORDS]>(address)?;
-    let address = words.into_iter().find(|word| *word >= LARGE)?;
-    Some(Storage {
+fn place(thread: Thread, address: u64) -> Place {
+    Place {
         address,
         tgid: u64::from(thread.tgid()),
-    })
+    }
+}
+
+/// The connection at `address`, which may be moved, has this storage.
+#[inline(always)]
+fn remember(thread: Thread, address: u64, storage: u64) {
+    UNSETTLED.insert(place(thread, storage), address, 0).unwrap_or_default();
+    UNSETTLED.insert(place(thread, address), storage, 0).unwrap_or_default();
+}
+
+/// The connection at `address` is moved no more, or has a new storage.
+#[inline(always)]
+fn forget(thread: Thread, address: u64) {
+    // SAFETY: the value is one word.
+    if let Some(&storage) = unsafe { UNSETTLED.get(place(thread, address)) } {
+        UNSETTLED.remove(place(thread, storage)).unwrap_or_default();
+        UNSETTLED.remove(place(thread, address)).unwrap_or_default();
+    }
+}
+
+/// Address of the storage of the buffer at `address`.
+#[inline(always)]
+fn storage_of(address: u64) -> Option<u64> {
+    let words = read_user::<[u64; BUFFER_WORDS]>(address)?;
+    words.into_iter().find(|word| *word >= LARGE)
 }
 
 /// Notes where the buffer is in connections of this process.
@@ -179,47 +213,59 @@ fn storage_of(thread: Thread, address: u64) -> Option<Storage> {
 fn note_buffer(thread: Thread, offset: u64) {
     let tgid = u64::from(thread.tgid());
     // SAFETY: the value is only replaced whole.
-    let [first, _] = unsafe { BUFFERS.get(tgid) }.copied().unwrap_or([offset; 2]);
-    BUFFERS.insert(tgid, [offset, first], 0).unwrap_or_default();
-}
-
-/// A connection is used: if it is not known here, it may be one that was moved.
-#[inline(always)]
-fn settle(thread: Thread, connection: u64) {
-    if session::known(Object::of(thread, connection)).is_none() {
-        settle_connection(connection);
+    let [first, second] = unsafe { BUFFERS.get(tgid) }.copied().unwrap_or([offset; 2]);
+    if offset != first && offset != second {
+        BUFFERS.insert(tgid, [offset, first], 0).unwrap_or_default();
+    } else if BUFFERS.get_ptr(tgid).is_none() {
+        BUFFERS.insert(tgid, [offset; 2], 0).unwrap_or_default();
     }
 }
 
+/// The connection at `address` is used, to write when `writes` is 1: it may be one that was moved
+/// here after its handshake.
+///
 /// Exported, and so a function of its own to the verifier, with a stack of its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn settle_connection(connection: u64) -> u32 {
+extern "C" fn settle(address: u64, writes: u32) -> u32 {
     let thread = Thread::current();
     // SAFETY: as in `note_buffer`.
     let Some(&[first, second]) = (unsafe { BUFFERS.get(u64::from(thread.tgid())) }) else {
         return 0;
     };
-    settle_at(thread, connection, first);
+    settle_by(address, first, writes);
     if second != first {
-        settle_at(thread, connection, second);
+        settle_by(address, second, writes);
     }
     0
 }
 
-#[inline(always)]
-fn settle_at(thread: Thread, connection: u64, offset: u64) {
-    let Some(storage) = storage_of(thread, connection + offset) else {
-        return;
+/// As `settle`, where the buffer is at `offset`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn settle_by(address: u64, offset: u64, writes: u32) -> u32 {
+    let thread = Thread::current();
+    let Some(storage) = storage_of(address + offset) else {
+        return 0;
     };
     // SAFETY: the value is one word.
-    let Some(&before) = (unsafe { UNSETTLED.get(storage) }) else {
-        return;
+    let Some(&before) = (unsafe { UNSETTLED.get(place(thread, storage)) }) else {
+        return 0;
     };
-    UNSETTLED.remove(storage).unwrap_or_default();
-    if before != connection {
-        session::move_session(before, connection);
+    if before == address {
+        // It reads while it shakes hands, too.
+        if writes != 0 {
+            forget(thread, address);
+        }
+        return 0;
     }
+    forget(thread, before);
+    session::move_session(before, address);
+    if writes == 0 {
+        // A server that looks at the first bytes to tell the protocol may move it again.
+        remember(thread, address, storage);
+    }
+    1
 }
 
 /// The end of a connection.
@@ -245,7 +291,7 @@ fn entered(ctx: &ProbeContext, buffers: u64) -> u32 {
     let (Some(object), Some(buffer)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
-    settle(thread, object);
+    settle(object, 1);
     if touch_session(object, Act::Write as u32) == 0 {
         return 0;
     }

@@ -116,17 +116,22 @@ pub(super) extern "C" fn begin_session(address: u64, fresh: u32) -> u32 {
     0
 }
 
-/// The current process's object at `from` is at `to` now.
+/// The current process's object at `from`, which has just shaken hands, is at `to` now.
 ///
 /// Exported as above.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn move_session(from: u64, to: u64) -> u32 {
     let thread = Thread::current();
-    let (from, to) = (Object::of(thread, from), Object::of(thread, to));
-    if let Some(session) = known(from) {
-        SESSIONS.insert(to, &*session, 0).unwrap_or_default();
-        SESSIONS.remove(from).unwrap_or_default();
+    let moved = Object::of(thread, from);
+    if let Some(session) = known(moved) {
+        session.fresh = 1;
+        SESSIONS
+            .insert(Object::of(thread, to), &*session, 0)
+            .unwrap_or_default();
+        SESSIONS.remove(moved).unwrap_or_default();
+    } else {
+        begin_session(to, 1);
     }
     0
 }
