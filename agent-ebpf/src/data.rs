@@ -23,13 +23,19 @@ const NO_FD: u32 = u32::MAX;
 #[inline(always)]
 pub(crate) fn entered(syscall: Syscall) {
     let Some(thread) = Thread::in_scope() else { return };
-    let Some(slot) = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1)) else {
-        return;
-    };
     let at = match side_of(syscall) {
         Side::Reader => 0,
         // SAFETY: the helper has no preconditions.
         Side::Writer => unsafe { bpf_ktime_get_ns() },
+    };
+    note(thread, at);
+}
+
+/// Notes that `thread` has entered a syscall at `at`, so that its return is looked at.
+#[inline(always)]
+pub(crate) fn note(thread: Thread, at: u64) {
+    let Some(slot) = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1)) else {
+        return;
     };
     // SAFETY: the pointer is to a map value; a slot shared by two threads is told by `pid_tgid`.
     unsafe {
