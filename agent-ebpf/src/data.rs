@@ -212,15 +212,15 @@ impl Transfer {
         let Some(scratch) = scratch::at(depth) else { return };
         let record = &mut scratch.record;
         if sampling == Sampling::Sealed {
-            let socket = socket::open_socket(record.key, record.ino);
+            let socket = socket::open_socket(record.key & !1, record.ino);
             if socket != 0 {
-                tls::sent(self.thread, socket, record.key, self.first());
+                self.may_be_tls(side, socket, record.key & !1);
             }
             return;
         }
         let unjudged_tcp = flags::TCP | flags::UNJUDGED;
-        if side == Side::Writer && record.flags & unjudged_tcp == unjudged_tcp {
-            tls::sent(self.thread, record.pair, record.key, self.first());
+        if record.flags & unjudged_tcp == unjudged_tcp {
+            self.may_be_tls(side, record.pair, record.key & !1);
         }
         if record.flags & flags::TCP != 0 {
             tcp::measure(depth);
@@ -237,6 +237,15 @@ impl Transfer {
             Place::Buffer | Place::Kernel => Segments::contiguous(self.address, self.len),
         };
         capture::ship(depth, sampling);
+    }
+
+    /// The bytes may be ciphertext of a TLS session, on the socket whose sock is at `sock`.
+    #[inline(always)]
+    fn may_be_tls(&self, side: Side, socket: u64, sock: u64) {
+        match side {
+            Side::Writer => tls::sent(self.thread, socket, sock, self.first()),
+            Side::Reader => tls::received(self.thread, socket, sock),
+        }
     }
 
     /// Address of the first of the bytes; 0 when it is not known.

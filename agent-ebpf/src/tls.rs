@@ -13,3 +13,4 @@ mod rustls;
 mod session;
 
 pub(crate) use bind::sent;
+pub(crate) use rustls::received;

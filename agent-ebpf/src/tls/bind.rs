@@ -6,6 +6,7 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::LruHashMap;
 
+use super::rustls;
 use super::session::{self, Object};
 use crate::capture::read_user;
 use crate::emit::{Wake, emit};
@@ -96,9 +97,32 @@ extern "C" fn bind_session(socket: u64, sock: u64, bytes: u64) -> u32 {
     if session.id != note.session {
         return 0;
     }
+    carry(socket, sock, note.address)
+}
+
+/// The current process's object at `address` runs over this socket from now on, which the agent is
+/// told, unless it knows.
+///
+/// Exported as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn carry(socket: u64, sock: u64, address: u64) -> u32 {
+    let thread = Thread::current();
+    let Some(session) = session::known(Object::of(thread, address)) else {
+        return 0;
+    };
+    if session.socket == socket {
+        return 0;
+    }
     session.socket = socket;
     session.sock = sock;
     session.ignored = u32::from(endpoint_verdict(sock) == VerdictCode::Ignore as u32);
+    let id = session.id;
+    let before = if session.moves == 0 {
+        [0; 2]
+    } else {
+        rustls::go_on(thread, session, address)
+    };
     emit::<BindRecord>(Wake::Later, 0, |to| {
         let header = Header {
             kind: Kind::Bind as u32,
@@ -113,8 +137,12 @@ extern "C" fn bind_session(socket: u64, sock: u64, bytes: u64) -> u32 {
             to.write(BindRecord {
                 header,
                 at,
-                session: note.session,
+                session: id,
                 socket,
+                written: before[0],
+                read: before[1],
+                fresh: session.fresh,
+                moves: session.moves,
             })
         };
     });

@@ -42,7 +42,7 @@ pub(crate) fn go_return(ctx: ProbeContext) -> u32 {
 pub(crate) fn go_handshake(ctx: ProbeContext) -> u32 {
     if Thread::in_scope().is_some() {
         let conn = registers::go_first(&ctx);
-        session::begin_session(conn, 1);
+        session::begin_session(conn, session::FRESH);
         touch_session(conn, Act::Handshake as u32);
     }
     0

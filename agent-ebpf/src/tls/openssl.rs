@@ -74,7 +74,7 @@ pub(crate) fn ssl_handshake(ctx: ProbeContext) -> u32 {
 pub(crate) fn ssl_new(ctx: RetProbeContext) -> u32 {
     let ssl = ctx.ret::<u64>();
     if ssl != 0 && Thread::in_scope().is_some() {
-        session::begin_session(ssl, 1);
+        session::begin_session(ssl, session::FRESH);
     }
     0
 }

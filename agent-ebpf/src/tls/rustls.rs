@@ -2,55 +2,62 @@
 //! inlined; what they will find is seen where the connection appends decrypted bytes to a buffer
 //! inside of it, on the thread that has just read ciphertext for it.
 //!
-//! A connection is moved in memory once its handshake is done, and where it ends is not seen. It is
-//! known again by what does not move: the storage of its buffer of records to send.
+//! A connection is a value that moves: into the task of its handshake, from there to an HTTP
+//! implementation that guesses the version, and on to the one that speaks it. What stays is its
+//! socket: a connection at a new address goes on where the last one on its socket was.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
-use super::bind::{Act, is_handshake, record_type, touch_session};
+use super::bind::{Act, carry, is_handshake, record_type, touch_session};
 use super::call::{Call, Frame};
-use super::{plaintext, registers, session};
+use super::session::{self, Object, Session};
+use super::{plaintext, registers};
 use crate::capture::read_user;
 use crate::scope::Thread;
 
-/// Threads whose last connection is kept.
-const MAX_READERS: u32 = 4096;
-/// A `ConnectionCommon` is smaller than this.
-const CONNECTION_SIZE: u64 = 4096;
+/// Threads whose last reading is kept, and sockets.
+const MAX_KEPT: u32 = 8192;
 /// A record's plaintext is at most this long (RFC 8446, section 5.1).
 const MAX_PLAINTEXT: u64 = 1 << 14;
+/// A TLS record's type, version and length.
+const RECORD_HEADER: u64 = 5;
 
-/// The connection that a thread has last read ciphertext for.
-#[map]
-static READERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_READERS, 0);
-
-/// Storages, connections and processes that are kept.
-const MAX_KEPT: u32 = 4096;
-/// Words of a buffer: of these its storage's address is the only one that is large.
-const BUFFER_WORDS: usize = 7;
-const LARGE: u64 = 1 << 32;
-
-/// Something in the memory of a process.
+/// What a thread has last read ciphertext for.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Place {
-    address: u64,
-    tgid: u64,
+struct Reading {
+    /// Address of the connection.
+    connection: u64,
+    /// When it began.
+    entered: u64,
+    /// The socket that was read since; 0 when none was.
+    socket: u64,
+    /// Address of that socket's sock.
+    sock: u64,
 }
 
-/// Connections that have not written yet: the connection by its buffer's storage, and the storage by the
-/// connection.
+/// Readings by thread.
 #[map]
-static UNSETTLED: LruHashMap<Place, u64> = LruHashMap::with_max_entries(MAX_KEPT, 0);
+static READINGS: LruHashMap<u64, Reading> = LruHashMap::with_max_entries(MAX_KEPT, 0);
 
-/// Where the buffer is in the connections of a process, of clients and of servers.
+/// Which connection a socket carries.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Carried {
+    /// Identity of the socket: the sock's address is used again.
+    socket: u64,
+    /// Address of the connection; 0 while there has been a handshake only.
+    connection: u64,
+}
+
+/// Connections by their socket's sock.
 #[map]
-static BUFFERS: LruHashMap<u64, [u64; 2]> = LruHashMap::with_max_entries(MAX_KEPT, 0);
+static CARRIED: LruHashMap<u64, Carried> = LruHashMap::with_max_entries(MAX_KEPT, 0);
 
-/// A `Vec<u8>`, as far as its fields have had this order since 2023.
+/// A `Vec<u8>`: the compiler may put capacity and address in either order.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Vector {
@@ -93,10 +100,27 @@ pub(crate) fn rustls_return(ctx: RetProbeContext) -> u32 {
 #[uprobe]
 pub(crate) fn rustls_read_tls(ctx: ProbeContext) -> u32 {
     if let (Some(connection), Some(thread)) = (ctx.arg::<u64>(0), Thread::in_scope()) {
-        READERS.insert(thread.pid_tgid, connection, 0).unwrap_or_default();
-        settle(connection, 0);
+        let reading = Reading {
+            connection,
+            // SAFETY: the helper has no preconditions.
+            entered: unsafe { bpf_ktime_get_ns() },
+            socket: 0,
+            sock: 0,
+        };
+        READINGS.insert(thread.pid_tgid, reading, 0).unwrap_or_default();
     }
     0
+}
+
+/// `thread` has read from the TCP socket `socket`, whose sock is at `sock`.
+#[inline(always)]
+pub(crate) fn received(thread: Thread, socket: u64, sock: u64) {
+    if let Some(reading) = READINGS.get_ptr_mut(thread.pid_tgid) {
+        // SAFETY: only this thread's programs touch its entry.
+        let reading = unsafe { &mut *reading };
+        reading.socket = socket;
+        reading.sock = sock;
+    }
 }
 
 /// ChunkVecBuffer::append(buffer, vector): of plaintext that was received, or of records to send.
@@ -110,162 +134,129 @@ pub(crate) fn rustls_append(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn appended(ctx: &ProbeContext) -> Option<()> {
     let thread = Thread::in_scope()?;
-    let (buffer, vector): (u64, u64) = (ctx.arg(0)?, ctx.arg(1)?);
+    let vector: u64 = ctx.arg(1)?;
     // SAFETY: only this thread's programs touch its entry.
-    let connection = *unsafe { READERS.get(thread.pid_tgid) }?;
-    let offset = buffer.wrapping_sub(connection);
-    if offset >= CONNECTION_SIZE {
+    let &reading = unsafe { READINGS.get(thread.pid_tgid) }?;
+    let Vector { capacity, address, len } = read_user::<Vector>(vector)?;
+    // No buffer is as long as addresses are high.
+    let (address, capacity) = (address.max(capacity), address.min(capacity));
+    if len == 0 || len > capacity {
         return None;
     }
-    let Vector { capacity, address, len } = read_user::<Vector>(vector)?;
     let record = record_type(address);
-    let mut call = Call {
-        object: connection,
-        buffer,
-        buffers: 0,
-        counted_at: 0,
-        // SAFETY: the helper has no preconditions.
-        entered: unsafe { bpf_ktime_get_ns() },
-        read: 1,
-    };
-    if record == 0 {
-        if len == 0 || len > MAX_PLAINTEXT || len > capacity {
-            return None;
+    if record != 0 && is_whole_record(address, len) {
+        if is_handshake(record) {
+            // Whatever was here before has ended.
+            session::end(thread, reading.connection);
+            if reading.socket != 0 {
+                shook_hands(&reading);
+            }
         }
-        call.buffer = address;
-        plaintext::moved(&call, len);
-        return Some(());
+        return None;
     }
-    if is_handshake(record) {
-        // Whatever was here before has ended.
-        session::end(thread, connection);
-        note_buffer(thread, offset);
-    } else {
-        // SAFETY: as in `note_buffer`.
-        let known = unsafe { BUFFERS.get(u64::from(thread.tgid())) }?;
-        // A buffer elsewhere is that of a neighbour.
-        if known[0] != offset && known[1] != offset {
-            return None;
-        }
-        UNSETTLED.get_ptr(place(thread, connection))?;
+    if len > MAX_PLAINTEXT {
+        return None;
     }
-    frame(ctx, thread).enter(&call);
+    if reading.socket != 0 {
+        resume(reading.socket, reading.sock, reading.connection);
+    }
+    plaintext::moved(
+        &Call {
+            object: reading.connection,
+            buffer: address,
+            buffers: 0,
+            counted_at: 0,
+            entered: reading.entered,
+            read: 1,
+        },
+        len,
+    );
     Some(())
 }
 
-/// The return of ChunkVecBuffer::append: now the buffer has storage.
-#[uretprobe]
-pub(crate) fn rustls_append_return(ctx: RetProbeContext) -> u32 {
-    let thread = Thread::current();
-    let returned = Frame {
-        runs: thread.pid_tgid,
-        at: registers::stack_pointer(&ctx) - registers::RETURN_ADDRESS,
+/// Whether the TLS record that begins at `address` is `len` bytes long.
+#[inline(always)]
+fn is_whole_record(address: u64, len: u64) -> bool {
+    let [high, low] = read_user::<[u8; 2]>(address + 3).unwrap_or_default();
+    u64::from(u16::from_be_bytes([high, low])) + RECORD_HEADER == len
+}
+
+/// Nothing has been told yet over the socket that is read.
+#[inline(always)]
+fn shook_hands(reading: &Reading) {
+    let carried = Carried {
+        socket: reading.socket,
+        connection: 0,
     };
-    if let Some(call) = returned.leave()
-        && let Some(storage) = storage_of(call.buffer)
-    {
-        // It grows by moving.
-        forget(thread, call.object);
-        UNSETTLED
-            .insert(place(thread, storage), call.object, 0)
-            .unwrap_or_default();
-        UNSETTLED
-            .insert(place(thread, call.object), storage, 0)
-            .unwrap_or_default();
-    }
-    0
+    // Without room the session counts as one that was joined midway.
+    CARRIED.insert(reading.sock, carried, 0).unwrap_or_default();
 }
 
-#[inline(always)]
-fn place(thread: Thread, address: u64) -> Place {
-    Place {
-        address,
-        tgid: u64::from(thread.tgid()),
-    }
-}
-
-/// The connection at `address`, which may be moved, has this storage.
-#[inline(always)]
-fn remember(thread: Thread, address: u64, storage: u64) {
-    UNSETTLED.insert(place(thread, storage), address, 0).unwrap_or_default();
-    UNSETTLED.insert(place(thread, address), storage, 0).unwrap_or_default();
-}
-
-/// The connection at `address` is moved no more, or has a new storage.
-#[inline(always)]
-fn forget(thread: Thread, address: u64) {
-    // SAFETY: the value is one word.
-    if let Some(&storage) = unsafe { UNSETTLED.get(place(thread, address)) } {
-        UNSETTLED.remove(place(thread, storage)).unwrap_or_default();
-        UNSETTLED.remove(place(thread, address)).unwrap_or_default();
-    }
-}
-
-/// Address of the storage of the buffer at `address`.
-#[inline(always)]
-fn storage_of(address: u64) -> Option<u64> {
-    let words = read_user::<[u64; BUFFER_WORDS]>(address)?;
-    words.into_iter().find(|word| *word >= LARGE)
-}
-
-/// Notes where the buffer is in connections of this process.
-#[inline(always)]
-fn note_buffer(thread: Thread, offset: u64) {
-    let tgid = u64::from(thread.tgid());
-    // SAFETY: the value is only replaced whole.
-    let [first, second] = unsafe { BUFFERS.get(tgid) }.copied().unwrap_or([offset; 2]);
-    if offset != first && offset != second {
-        BUFFERS.insert(tgid, [offset, first], 0).unwrap_or_default();
-    } else if BUFFERS.get_ptr(tgid).is_none() {
-        BUFFERS.insert(tgid, [offset; 2], 0).unwrap_or_default();
-    }
-}
-
-/// The connection at `address` is used, to write when `writes` is 1: it may be one that was moved
-/// here after its handshake.
+/// The current process's connection at `address` reads from this socket: goes on with what the socket
+/// has carried at another address.
 ///
 /// Exported, and so a function of its own to the verifier, with a stack of its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn settle(address: u64, writes: u32) -> u32 {
+extern "C" fn resume(socket: u64, sock: u64, address: u64) -> u32 {
     let thread = Thread::current();
-    // SAFETY: as in `note_buffer`.
-    let Some(&[first, second]) = (unsafe { BUFFERS.get(u64::from(thread.tgid())) }) else {
-        return 0;
-    };
-    settle_by(address, first, writes);
-    if second != first {
-        settle_by(address, second, writes);
+    if let Some(session) = session::known(Object::of(thread, address)) {
+        if session.socket == socket {
+            return 0;
+        }
+        if session.socket != 0 {
+            // An earlier one's, which has moved on.
+            session::end(thread, address);
+        }
     }
-    0
+    if session::known(Object::of(thread, address)).is_none() {
+        // SAFETY: the value is replaced whole.
+        let before = match unsafe { CARRIED.get(sock) } {
+            Some(carried) if carried.socket == socket => carried.connection,
+            _ => 0,
+        };
+        if before != 0 && before != address && session::move_session(before, address) != 0 {
+            note_carried(socket, sock, address);
+            return 1;
+        }
+        session::begin_session(address, session::MOVES);
+    }
+    carry(socket, sock, address)
 }
 
-/// As `settle`, where the buffer is at `offset`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn settle_by(address: u64, offset: u64, writes: u32) -> u32 {
-    let thread = Thread::current();
-    let Some(storage) = storage_of(address + offset) else {
-        return 0;
-    };
-    // SAFETY: the value is one word.
-    let Some(&before) = (unsafe { UNSETTLED.get(place(thread, storage)) }) else {
-        return 0;
-    };
-    if before == address {
-        // It reads while it shakes hands, too.
-        if writes != 0 {
-            forget(thread, address);
+#[inline(always)]
+fn note_carried(socket: u64, sock: u64, connection: u64) {
+    // Without room the session begins anew when it has moved.
+    CARRIED.insert(sock, Carried { socket, connection }, 0).unwrap_or_default();
+}
+
+/// The connection at `address` has just been bound to the socket of its session: goes on with what
+/// that has carried at another address, and gives how much was written and read there.
+#[inline(always)]
+pub(super) fn go_on(thread: Thread, session: &mut Session, address: u64) -> [u64; 2] {
+    let mut moved = [0; 2];
+    // SAFETY: the value is replaced whole.
+    if let Some(&carried) = unsafe { CARRIED.get(session.sock) }
+        && carried.socket == session.socket
+    {
+        let before = carried.connection;
+        if before == 0 {
+            session.fresh = 1;
+        } else if before != address
+            && let Some(earlier) = session::known(Object::of(thread, before))
+            && earlier.socket == session.socket
+        {
+            moved = [earlier.written, earlier.read];
+            session.id = earlier.id;
+            session.written += moved[0];
+            session.read += moved[1];
+            session.sampled += earlier.sampled;
+            session.fresh = earlier.fresh;
+            session::forget(thread, before);
         }
-        return 0;
     }
-    forget(thread, before);
-    session::move_session(before, address);
-    if writes == 0 {
-        // A server that looks at the first bytes to tell the protocol may move it again.
-        remember(thread, address, storage);
-    }
-    1
+    note_carried(session.socket, session.sock, address);
+    moved
 }
 
 /// The end of a connection.
@@ -291,7 +282,11 @@ fn entered(ctx: &ProbeContext, buffers: u64) -> u32 {
     let (Some(object), Some(buffer)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
-    settle(object, 1);
+    // What a connection appends while it is written to, it sends.
+    READINGS.remove(thread.pid_tgid).unwrap_or_default();
+    if session::known(Object::of(thread, object)).is_none() {
+        session::begin_session(object, session::MOVES);
+    }
     if touch_session(object, Act::Write as u32) == 0 {
         return 0;
     }

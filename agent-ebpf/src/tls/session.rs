@@ -50,7 +50,15 @@ pub(super) struct Session {
     pub(super) fresh: u32,
     /// Whether nobody wants what its socket carries.
     pub(super) ignored: u32,
+    /// Whether its object may move in memory, as values of Rust do.
+    pub(super) moves: u32,
+    reserved: u32,
 }
+
+/// Begun with its handshake.
+pub(super) const FRESH: u32 = 1;
+/// Of an object that moves.
+pub(super) const MOVES: u32 = 2;
 
 impl Session {
     /// Identity of one direction's stream, and the key of its verdict: no kernel address, for those
@@ -92,12 +100,13 @@ fn mm() -> u64 {
     walk::follow(walk::current_task(), &globals::TASK_MM).unwrap_or(0)
 }
 
-/// Begins a session of the current process's object at `address`, whatever was known of it.
+/// Begins a session of the current process's object at `address`, whatever was known of it. `kind` is
+/// made of [`FRESH`] and [`MOVES`].
 ///
 /// Exported, and so a function of its own to the verifier, with a stack of its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn begin_session(address: u64, fresh: u32) -> u32 {
+pub(super) extern "C" fn begin_session(address: u64, kind: u32) -> u32 {
     let session = Session {
         // SAFETY: the helper has no preconditions.
         id: unsafe { bpf_ktime_get_ns() },
@@ -107,8 +116,10 @@ pub(super) extern "C" fn begin_session(address: u64, fresh: u32) -> u32 {
         written: 0,
         read: 0,
         sampled: 0,
-        fresh,
+        fresh: kind & FRESH,
         ignored: 0,
+        moves: u32::from(kind & MOVES != 0),
+        reserved: 0,
     };
     let object = Object::of(Thread::current(), address);
     // The table makes room by itself; under contention it may not, and the next call tries again.
@@ -116,7 +127,7 @@ pub(super) extern "C" fn begin_session(address: u64, fresh: u32) -> u32 {
     0
 }
 
-/// The current process's object at `from`, which has just shaken hands, is at `to` now.
+/// The current process's object at `from` is at `to` now.
 ///
 /// Exported as above.
 #[unsafe(no_mangle)]
@@ -124,16 +135,13 @@ pub(super) extern "C" fn begin_session(address: u64, fresh: u32) -> u32 {
 pub(super) extern "C" fn move_session(from: u64, to: u64) -> u32 {
     let thread = Thread::current();
     let moved = Object::of(thread, from);
-    if let Some(session) = known(moved) {
-        session.fresh = 1;
-        SESSIONS
-            .insert(Object::of(thread, to), &*session, 0)
-            .unwrap_or_default();
-        SESSIONS.remove(moved).unwrap_or_default();
-    } else {
-        begin_session(to, 1);
-    }
-    0
+    let Some(session) = known(moved) else { return 0 };
+    SESSIONS
+        .insert(Object::of(thread, to), &*session, 0)
+        .unwrap_or_default();
+    // Its streams go on: their verdicts stay.
+    SESSIONS.remove(moved).unwrap_or_default();
+    1
 }
 
 /// The object at `address` forgets what it has moved: another session, unless that is nothing.
@@ -142,7 +150,7 @@ pub(super) fn renew(thread: Thread, address: u64) {
     match known(Object::of(thread, address)) {
         Some(session) if session.mm == mm() && session.written == 0 && session.read == 0 => session.fresh = 1,
         _ => {
-            begin_session(address, 1);
+            begin_session(address, FRESH);
         }
     }
 }
@@ -158,4 +166,11 @@ pub(super) fn end(thread: Thread, address: u64) {
         }
     }
     SESSIONS.remove(object).unwrap_or_default();
+}
+
+/// The session of the object at `address` goes on at another.
+#[inline(always)]
+pub(super) fn forget(thread: Thread, address: u64) {
+    // Gone already is as good.
+    SESSIONS.remove(Object::of(thread, address)).unwrap_or_default();
 }

@@ -150,7 +150,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     rustls(
         &["6rustls6vecbuf14ChunkVecBuffer6append17h"],
         &["6rustls6vecbuf", "14ChunkVecBuffer6append"],
-        &[("rustls_append", Entry), ("rustls_append_return", Return)],
+        &[("rustls_append", Entry)],
         Some(Read),
     ),
     rustls(
