@@ -166,7 +166,7 @@ fn seen(run: &Run, site: &Site, tried: &Made) -> Result<Made> {
 #[test]
 fn every_call_is_of_its_own_connection() -> Result<()> {
     // SSL objects, their memory and descriptors are used again and again, by four clients at a time.
-    let trace = Trace::new("tls_short")?;
+    let trace = Trace::with_tls("tls_short")?;
     let site = Site::new(&trace)?;
     let (attached, tried) = attach(&trace, &site)?;
     let clients: Vec<Peer> = (0..4).map(|_| site.peer("calls", &["100"])).collect::<Result<_>>()?;
@@ -192,7 +192,7 @@ fn difference(made: &Made, seen: &Made) -> String {
 
 #[test]
 fn a_connection_that_was_open_before_is_seen() -> Result<()> {
-    let trace = Trace::new("tls_open")?;
+    let trace = Trace::with_tls("tls_open")?;
     let site = Site::new(&trace)?;
     let mut client = site.peer("kept", &[])?;
     let before = made(&client.line()?)?;
@@ -210,7 +210,7 @@ fn a_connection_that_was_open_before_is_seen() -> Result<()> {
 
 #[test]
 fn a_library_that_comes_late_is_seen() -> Result<()> {
-    let trace = Trace::new("tls_late")?;
+    let trace = Trace::with_tls("tls_late")?;
     let site = Site::new(&trace)?;
     let mut client = site.peer("late", &["20"])?;
     client.line()?;
@@ -225,7 +225,7 @@ fn a_library_that_comes_late_is_seen() -> Result<()> {
 
 #[test]
 fn what_is_not_mcp_gives_no_call() -> Result<()> {
-    let trace = Trace::new("tls_api")?;
+    let trace = Trace::with_tls("tls_api")?;
     let site = Site::new(&trace)?;
     let (attached, tried) = attach(&trace, &site)?;
     site.peer("api", &["50"])?.finish()?;
@@ -236,7 +236,7 @@ fn what_is_not_mcp_gives_no_call() -> Result<()> {
 
 #[test]
 fn a_hundred_agents_come_and_go_and_no_connection_fails() -> Result<()> {
-    let trace = Trace::new("tls_hundred")?;
+    let trace = Trace::with_tls("tls_hundred")?;
     let site = Site::new(&trace)?;
     let loads = [site.peer("load", &[])?, site.peer("load", &[])?];
     let server = site.server.process.id().to_string();
@@ -270,7 +270,7 @@ fn a_hundred_agents_come_and_go_and_no_connection_fails() -> Result<()> {
 
 #[test]
 fn those_who_were_watched_go_on_when_the_agent_is_killed() -> Result<()> {
-    let trace = Trace::new("tls_killed")?;
+    let trace = Trace::with_tls("tls_killed")?;
     let site = Site::new(&trace)?;
     let mut client = site.peer("kept", &[])?;
     client.line()?;
@@ -291,7 +291,7 @@ fn those_who_were_watched_go_on_when_the_agent_is_killed() -> Result<()> {
 
 #[test]
 fn the_doctor_says_what_is_visible_and_what_is_not() -> Result<()> {
-    let trace = Trace::new("tls_doctor")?;
+    let trace = Trace::with_tls("tls_doctor")?;
     let site = Site::new(&trace)?;
     let library = |pid: u32| -> Result<Value> {
         let output = output_within(
@@ -301,13 +301,12 @@ fn the_doctor_says_what_is_visible_and_what_is_not() -> Result<()> {
         let findings: Value = serde_json::from_slice(&output.stdout)?;
         let libraries = findings["tls"].as_array().context("no libraries")?;
         let library = libraries.iter().find(|it| it["pid"] == pid);
-        Ok(library.with_context(|| format!("{pid} is not in {libraries:?}"))?.clone())
+        Ok(library
+            .with_context(|| format!("{pid} is not in {libraries:?}"))?
+            .clone())
     };
     let python = library(site.server.process.id())?;
-    ensure!(
-        python["library"] == "openssl" && python["visible"] == true,
-        "{python}"
-    );
+    ensure!(python["library"] == "openssl" && python["visible"] == true, "{python}");
     // An agent has rustls for its exporter; without symbols nobody sees into it.
     let stripped = trace.file("stripped");
     let strip = output_within(
@@ -322,13 +321,7 @@ fn the_doctor_says_what_is_visible_and_what_is_not() -> Result<()> {
     )?;
     std::thread::sleep(Duration::from_millis(500));
     let opaque = library(running.id())?;
-    ensure!(
-        opaque["library"] == "rustls" && opaque["visible"] == false,
-        "{opaque}"
-    );
-    ensure!(
-        opaque["reason"].as_str().is_some_and(|why| !why.is_empty()),
-        "{opaque}"
-    );
+    ensure!(opaque["library"] == "rustls" && opaque["visible"] == false, "{opaque}");
+    ensure!(opaque["reason"].as_str().is_some_and(|why| !why.is_empty()), "{opaque}");
     Ok(())
 }

@@ -173,6 +173,9 @@ pub struct CaptureArgs {
     /// Size of the ring between kernel and agent, in KiB; rounded up to a power of two
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
     pub ring_kib: Option<u32>,
+    /// Leave TLS libraries alone: encrypted connections give no calls
+    #[arg(long)]
+    pub no_tls: bool,
 }
 
 /// Where else to send calls.

@@ -45,6 +45,8 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Bytes captured of one syscall on a watched stream.
     pub budget_bytes: u32,
+    /// Whether TLS libraries are hooked.
+    pub tls: bool,
     /// Threads in scope (tgid, tid) that are in a data syscall right now: asked once the ways in
     /// are watched, so that a message that they wait for is not missed.
     pub blocked_threads: fn(&Scope) -> Vec<(u32, u32)>,
@@ -76,6 +78,11 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
     (sensor.tier, sensor.hooks) = attach_data(&mut ebpf, settings.tier, &mut prime)?;
     sensor.hooks.extend(attach_all(&mut ebpf, 0, None, &mut || {})?);
     sensor.hooks.extend(absent);
+    if !settings.tls {
+        sensor.ebpf = Some(ebpf);
+        release_heap();
+        return Ok(sensor);
+    }
     sensor.hooks.extend(tls::load(&mut ebpf));
     let mut epoch = take_map::<Array<MapData, u64>>(&mut ebpf, "MAPPED_EPOCH")?;
     let tell_again = Box::new(move || {
@@ -290,6 +297,7 @@ fn assemble(ebpf: &mut Ebpf, diagnostics: Option<EbpfLogger<&'static dyn log::Lo
         tier: Tier::RawTracepoints,
         hooks: Vec::new(),
         tls: None,
+        ebpf: None,
     })
 }
 
