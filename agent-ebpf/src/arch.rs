@@ -1,6 +1,6 @@
 //! Where the architecture keeps a syscall's number and arguments.
 
-use crate::walk;
+use crate::{globals, walk};
 
 #[cfg(bpf_target_arch = "x86_64")]
 mod layout {
@@ -19,6 +19,8 @@ mod layout {
     }
     pub(super) const START: u64 = 56;
     pub(super) const NUMBER: u64 = 120;
+    /// Size of `struct pt_regs`, which ends where a task's stack does.
+    pub(super) const SIZE: u64 = 168;
     /// Code segment of 64-bit user space; 32-bit programs number their syscalls otherwise.
     const USER_CS: u64 = 0x33;
 
@@ -44,6 +46,8 @@ mod layout {
     }
     pub(super) const START: u64 = 0;
     pub(super) const NUMBER: u64 = 280;
+    /// Size of `struct pt_regs` before 5.15, which ends where a task's stack does.
+    pub(super) const SIZE: u64 = 336;
     /// PSR_MODE32_BIT: 32-bit programs number their syscalls otherwise.
     const MODE32: u64 = 0x10;
 
@@ -53,6 +57,16 @@ mod layout {
             (self.pstate & MODE32 == 0).then_some([self.orig_x0, self.regs[1], self.regs[2], self.regs[3]])
         }
     }
+}
+
+/// Size of a task's stack in the kernel, with pages of 4 KiB.
+const STACK_SIZE: u64 = 16 * 1024;
+
+/// Address of the registers with which the current task entered the kernel, for kernels before 5.15.
+#[inline(always)]
+pub(crate) fn registers() -> Option<u64> {
+    let stack = walk::follow(walk::current_task(), &globals::TASK_STACK)?;
+    Some(stack + STACK_SIZE - layout::SIZE)
 }
 
 /// The number of the syscall whose registers are at `regs`.

@@ -202,7 +202,7 @@ impl Extent {
         let budget = match sampling {
             Sampling::Watched => u64::from(globals::BUDGET.load()),
             Sampling::Unjudged => UNJUDGED_BUDGET,
-            Sampling::Metadata | Sampling::Sealed => 0,
+            _ => 0,
         };
         let (head, tail, end) = match (budget, len <= budget) {
             (0, _) => (0, 0, 0),
@@ -251,6 +251,19 @@ pub(crate) fn ship(depth: u32, sampling: Sampling) {
             unsafe { to.write(*record) }
         });
     }
+}
+
+/// Ships that the bytes of the record in the scratch memory at `depth` moved, unseen.
+#[inline(always)]
+pub(crate) fn ship_opaque(depth: u32) {
+    let Some(Scratch { record, .. }) = scratch::at(depth) else {
+        return;
+    };
+    record.flags |= flags::OPAQUE | flags::FIRST | flags::LAST;
+    emit::<DataRecord>(Wake::Later, 0, |to| {
+        // SAFETY: `to` is a reserved ring entry of this type.
+        unsafe { to.write(*record) }
+    });
 }
 
 /// Takes the next segment, ships the next piece or jumps over the part that is left out. 0 when

@@ -1,83 +1,55 @@
 //! Streams of TCP connections. Each end has streams of its own, whose offsets are the connection's:
 //! the agent joins the ends by address and offset.
 
-use agent_abi::{Counter, StreamState, VerdictCode, VerdictEntry, flags};
+use agent_abi::{Counter, DataRecord, StreamState, VerdictCode, VerdictEntry, flags};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
 use crate::maps::{STREAMS, VERDICTS, add, count};
-use crate::stream::{Position, Sampling, Side, sample, verdict_on};
-use crate::{socket, tcp};
+use crate::stream::{Sampling, Side, sample, verdict_on};
+use crate::{scratch, socket, tcp};
 
-/// Counts `len` bytes on one direction of the socket at `sock`, whose inode number is `ino`.
+/// Counts the record's bytes on one direction of the socket at `sock`, and completes the record with
+/// what they are bytes of.
 #[inline(always)]
-pub(crate) fn advance(sock: u64, ino: u64, side: Side, len: u64) -> Option<Position> {
+pub(crate) fn advance(record: &mut DataRecord, side: Side, sock: u64) -> Option<Sampling> {
+    let (len, ino) = (record.len, record.ino);
     let key = match side {
         Side::Writer => sock,
         Side::Reader => socket::reader_key(sock),
     };
-    let (mut verdict, mut grants) = verdict_on(key, ino);
+    record.key = key;
+    record.flags |= flags::TCP;
+    let (verdict, grants) = verdict_on(key, ino);
     if verdict == VerdictCode::Ignore as u32 {
-        return None;
-    }
-    let mut state = known(key, ino);
-    if state.is_none() && len != 0 && verdict != VerdictCode::Sealed as u32 {
-        // One after the other, not one in the other: 5.10 allows a chain of calls 512 bytes of stack.
-        let pair = first_sight(key, ino, len);
-        if pair != 0 {
-            begin(key, ino, pair, len);
-        }
-        (verdict, grants) = verdict_on(key, ino);
-        state = known(key, ino);
+        return Some(Sampling::Ignored);
     }
     if verdict == VerdictCode::Sealed as u32 {
-        return match side {
-            Side::Writer => sealed(sock, ino),
-            Side::Reader => None,
-        };
+        return (side == Side::Writer).then_some(Sampling::Sealed);
     }
+    let Some(state) = known(key, ino) else {
+        return (len != 0).then_some(Sampling::New);
+    };
     let timing = verdict == VerdictCode::Timing as u32;
     let judged = timing || verdict == VerdictCode::Watch as u32;
     // The end of the stream matters once the stream does.
     if len == 0 && !judged {
         return None;
     }
-    // SAFETY: `state` points into a map value, which lives as long as the program runs; fields are
+    // SAFETY: the pointer is to a map value, which lives as long as the program runs; fields are
     // machine words that are only counted up.
-    let state = unsafe { &mut *state? };
-    let offset = match side {
+    let state = unsafe { &mut *state };
+    record.stream = state.stream;
+    record.pair = state.pair;
+    record.offset = match side {
         Side::Writer => add(&mut state.written, len),
         Side::Reader => add(&mut state.read, len),
     };
-    let sampling = match (judged, timing) {
-        (true, true) => Sampling::Metadata,
-        (true, false) => Sampling::Watched,
-        (false, _) => sample(&mut state.sampled, grants, len),
-    };
-    Some(Position {
-        key,
-        stream: state.stream,
-        pair: state.pair,
-        ino,
-        offset,
-        flags: flags::TCP | if judged { 0 } else { flags::UNJUDGED },
-        sampling,
-    })
-}
-
-/// What is told of a write of ciphertext.
-#[inline(always)]
-fn sealed(sock: u64, ino: u64) -> Option<Position> {
-    let pair = socket::open_socket(sock, ino);
-    (pair != 0).then_some(Position {
-        key: sock,
-        stream: 0,
-        pair,
-        ino,
-        offset: 0,
-        flags: flags::TCP,
-        sampling: Sampling::Sealed,
-    })
+    if !judged {
+        record.flags |= flags::UNJUDGED;
+        return Some(sample(&mut state.sampled, grants, len));
+    }
+    Some(if timing { Sampling::Metadata } else { Sampling::Watched })
 }
 
 /// The stream's state, unless it is an earlier one's.
@@ -88,15 +60,32 @@ fn known(key: u64, ino: u64) -> Option<*mut StreamState> {
     (unsafe { (*state).ino } == ino).then_some(state)
 }
 
-/// A direction of a socket comes into view with a syscall that has moved `len` bytes: takes the
-/// verdict of its endpoint and, unless there is nothing to ship, tells the agent of the socket. Its
-/// identity, or 0.
+/// A direction of a socket comes into view with the record in the scratch memory at `depth`: tells
+/// the agent of the socket and begins the stream's state, unless there is nothing to ship.
+///
+/// One after the other and not one in the other: 5.10 allows a chain of calls 512 bytes of stack.
+#[inline(always)]
+pub(crate) fn come_into_view(depth: u32) {
+    let Some(scratch) = scratch::at(depth) else { return };
+    let DataRecord { key, ino, len, .. } = scratch.record;
+    if judge_by_endpoint(key, ino) == 0 {
+        return;
+    }
+    let pair = socket::open_socket(key & !1, ino);
+    if pair == 0 {
+        // The stream begins later. Its offsets will say so.
+        count(Counter::RingFullBytes, len);
+        return;
+    }
+    begin(key, ino, pair, len);
+}
+
+/// Gives a new stream the verdict of its endpoint. 0 when that says to ship nothing.
 ///
 /// Exported, and so a function of its own to the verifier, with a stack of its own.
 #[unsafe(no_mangle)]
-extern "C" fn first_sight(key: u64, ino: u64, len: u64) -> u64 {
-    let sock = key & !1;
-    let verdict = socket::endpoint_verdict(sock);
+extern "C" fn judge_by_endpoint(key: u64, ino: u64) -> u32 {
+    let verdict = socket::endpoint_verdict(key & !1);
     if verdict != VerdictCode::LookAgain as u32 && verdict_on(key, ino).0 == VerdictCode::LookAgain as u32 {
         let entry = VerdictEntry {
             stream: 0,
@@ -110,15 +99,10 @@ extern "C" fn first_sight(key: u64, ino: u64, len: u64) -> u64 {
             return 0;
         }
     }
-    let pair = socket::open_socket(sock, ino);
-    if pair == 0 {
-        // The stream begins later. Its offsets will say so.
-        count(Counter::RingFullBytes, len);
-    }
-    pair
+    1
 }
 
-/// Begins the stream's state where the connection was before the syscall that has moved `len` bytes.
+/// Begins the state of a stream where the connection was before the syscall that moved `len` bytes.
 ///
 /// Exported as above.
 #[unsafe(no_mangle)]

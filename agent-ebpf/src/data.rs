@@ -5,13 +5,12 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 
 use crate::arch;
 use crate::capture::{self, Segments};
-use crate::emit::{Wake, emit};
 use crate::maps::{ENTRIES, count};
 use crate::scope::Thread;
 use crate::scratch::{self, with_scratch};
-use crate::stream::{self, Position, Sampling, Side};
+use crate::stream::{self, Sampling, Side};
 use crate::syscall::Syscall;
-use crate::{tcp, tls};
+use crate::{connection, socket, tcp, tls, walk};
 
 /// recv's flags that leave the bytes where they are (MSG_PEEK), or that read something else
 /// (MSG_ERRQUEUE).
@@ -68,6 +67,9 @@ pub(crate) fn returned(syscall: Syscall, thread: Thread, entered: u64, regs: u64
         thread,
         entered,
         len: ret as u64,
+        place: place_of(syscall),
+        address: args[1],
+        count: args[2],
     };
     match syscall {
         Syscall::RecvFrom if args[3] & NOT_TAKEN != 0 => return,
@@ -83,57 +85,31 @@ pub(crate) fn returned(syscall: Syscall, thread: Thread, entered: u64, regs: u64
                 Syscall::Tee => (NO_FD, args[1] as u32),
                 _ => (NO_FD, fd),
             };
-            transfer.opaque(core::hint::black_box(from), Side::Reader);
-            transfer.opaque(core::hint::black_box(to), Side::Writer);
+            transfer.ship(core::hint::black_box(from), Side::Reader);
+            transfer.ship(core::hint::black_box(to), Side::Writer);
             return;
         }
         // The result counts messages, not bytes.
-        Syscall::RecvMmsg | Syscall::SendMmsg => transfer.len = capture::bytes_in_messages(args[1], ret as u64),
+        Syscall::RecvMmsg | Syscall::SendMmsg => {
+            transfer.len = capture::bytes_in_messages(args[1], ret as u64);
+            transfer.count = ret as u64;
+        }
         _ => {}
     }
     // What the syscall was is forgotten here: the verifier checks what follows once, not per syscall.
-    let place = core::hint::black_box(place_of(syscall));
-    let side = core::hint::black_box(side_of(syscall));
-    let Some(position) = stream::advance(fd, side, transfer.len, transfer.entered) else {
-        return;
-    };
-    if side == Side::Writer && position.may_be_tls() {
-        let bytes = match place {
-            Place::Buffer => args[1],
-            Place::Vector => capture::first_of_vector(args[1]),
-            // A `struct mmsghdr` begins with a `struct msghdr`.
-            Place::Message | Place::Messages => capture::first_of_message(args[1]),
-        };
-        tls::sent(thread, position.pair, position.key, bytes);
-    }
-    if position.sampling == Sampling::Sealed {
-        return;
-    }
-    let done = with_scratch(|depth| {
-        // Written in place: the stack has no room for a record.
-        if let Some(scratch) = scratch::at(depth) {
-            scratch.segments = match place {
-                Place::Buffer => Segments::contiguous(args[1], transfer.len),
-                Place::Vector => Segments::vector(args[1], args[2]),
-                Place::Message => Segments::message(args[1]),
-                Place::Messages => Segments::messages(args[1], ret as u64),
-            };
-            scratch.record = transfer.record(&position, side, 0);
-        }
-        capture::ship(depth, position.sampling);
-    });
-    if !done {
-        count(Counter::ScratchBusy, 1);
-    }
+    transfer.place = core::hint::black_box(transfer.place);
+    transfer.ship(fd, core::hint::black_box(side_of(syscall)));
 }
 
-/// Where a syscall's bytes are in user memory.
-#[derive(Clone, Copy)]
+/// Where a syscall's bytes are.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Buffer,
     Vector,
     Message,
     Messages,
+    /// Not in user memory.
+    Kernel,
 }
 
 #[inline(always)]
@@ -142,6 +118,7 @@ fn place_of(syscall: Syscall) -> Place {
         Syscall::ReadVector | Syscall::WriteVector => Place::Vector,
         Syscall::RecvMsg | Syscall::SendMsg => Place::Message,
         Syscall::RecvMmsg | Syscall::SendMmsg => Place::Messages,
+        Syscall::Splice | Syscall::Tee | Syscall::VmSplice | Syscall::SendFile => Place::Kernel,
         _ => Place::Buffer,
     }
 }
@@ -159,48 +136,112 @@ struct Transfer {
     thread: Thread,
     entered: u64,
     len: u64,
+    place: Place,
+    /// Of the buffer, the vector or the messages.
+    address: u64,
+    /// Of the vector's entries or of the messages.
+    count: u64,
 }
 
 impl Transfer {
-    /// Ships that bytes moved without passing through user memory.
+    /// Ships that bytes moved on `fd`, and of the bytes what is wanted.
     #[inline(always)]
-    fn opaque(&self, fd: u32, side: Side) {
-        let Some(position) = stream::advance(fd, side, self.len, self.entered) else {
-            return;
-        };
-        if position.sampling == Sampling::Sealed {
+    fn ship(&self, fd: u32, side: Side) {
+        // A write of nothing is nothing; a read of nothing is the end of the stream.
+        if self.len == 0 && side == Side::Writer {
             return;
         }
-        count(Counter::OpaqueBytes, self.len);
-        emit::<DataRecord>(Wake::Later, 0, |to| {
-            let bits = flags::OPAQUE | flags::FIRST | flags::LAST;
-            // SAFETY: `to` is a reserved ring entry of this type.
-            unsafe { to.write(self.record(&position, side, bits)) };
+        let Some(file) = walk::file(fd) else { return };
+        if stream::is_quiet(&file, side) {
+            return;
+        }
+        let done = with_scratch(|depth| {
+            self.begin(depth, side, file.ino);
+            let mut sampling = stream::advance(depth, file.inode, file.socket);
+            if sampling == Sampling::New as u32 {
+                connection::come_into_view(depth);
+                sampling = stream::advance(depth, file.inode, file.socket);
+            }
+            match Sampling::from_number(sampling) {
+                Sampling::Nothing | Sampling::Ignored | Sampling::New => {}
+                wanted => self.complete(depth, side, wanted),
+            }
         });
+        if !done {
+            count(Counter::ScratchBusy, 1);
+        }
     }
 
+    /// Writes what is known before the stream is to the record in the scratch memory at `depth`. In
+    /// place: the stack has no room for a record.
     #[inline(always)]
-    fn record(&self, position: &Position, side: Side, bits: u32) -> DataRecord {
-        DataRecord {
+    fn begin(&self, depth: u32, side: Side, ino: u64) {
+        let Some(scratch) = scratch::at(depth) else { return };
+        scratch.record = DataRecord {
             header: Header {
                 kind: Kind::Data as u32,
                 captured: 0,
                 tgid: self.thread.tgid(),
                 tid: self.thread.tid(),
             },
-            stream: position.stream,
-            key: position.key,
-            pair: position.pair,
-            ino: position.ino,
+            stream: 0,
+            key: 0,
+            pair: 0,
+            ino,
             entered: self.entered,
             // SAFETY: the helper has no preconditions.
             exited: unsafe { bpf_ktime_get_ns() },
-            offset: position.offset,
+            offset: 0,
             len: self.len,
             at: 0,
-            flags: bits | position.flags | if side == Side::Reader { flags::READ } else { 0 },
+            flags: if side == Side::Reader { flags::READ } else { 0 },
             totals: Totals::default(),
-            tcp: position.sock().map_or(Tcp::default(), tcp::measured),
+            tcp: Tcp::default(),
+        };
+    }
+
+    /// Ships the record, now that its stream is known.
+    #[inline(always)]
+    fn complete(&self, depth: u32, side: Side, sampling: Sampling) {
+        let Some(scratch) = scratch::at(depth) else { return };
+        let record = &mut scratch.record;
+        if sampling == Sampling::Sealed {
+            let socket = socket::open_socket(record.key, record.ino);
+            if socket != 0 {
+                tls::sent(self.thread, socket, record.key, self.first());
+            }
+            return;
+        }
+        let unjudged_tcp = flags::TCP | flags::UNJUDGED;
+        if side == Side::Writer && record.flags & unjudged_tcp == unjudged_tcp {
+            tls::sent(self.thread, record.pair, record.key, self.first());
+        }
+        if record.flags & flags::TCP != 0 {
+            tcp::measure(depth);
+        }
+        if self.place == Place::Kernel {
+            count(Counter::OpaqueBytes, self.len);
+            capture::ship_opaque(depth);
+            return;
+        }
+        scratch.segments = match self.place {
+            Place::Vector => Segments::vector(self.address, self.count),
+            Place::Message => Segments::message(self.address),
+            Place::Messages => Segments::messages(self.address, self.count),
+            Place::Buffer | Place::Kernel => Segments::contiguous(self.address, self.len),
+        };
+        capture::ship(depth, sampling);
+    }
+
+    /// Address of the first of the bytes; 0 when it is not known.
+    #[inline(always)]
+    fn first(&self) -> u64 {
+        match self.place {
+            Place::Buffer => self.address,
+            Place::Vector => capture::first_of_vector(self.address),
+            // A `struct mmsghdr` begins with a `struct msghdr`.
+            Place::Message | Place::Messages => capture::first_of_message(self.address),
+            Place::Kernel => 0,
         }
     }
 }

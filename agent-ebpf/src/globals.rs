@@ -18,11 +18,14 @@ globals! {
     BUDGET = 0;
     /// Bytes of fill at which the ring wakes the agent.
     WAKE_AT = 0;
+    /// 1 when trampolines are to find a syscall's registers on the task's stack.
+    REGS_ON_STACK = 0;
     TASK_FILES = 0;
     TASK_PID = 0;
     TASK_TGID = 0;
     TASK_SIGNAL = 0;
     TASK_EXIT_CODE = 0;
+    TASK_STACK = 0;
     TASK_MM = 0;
     SIGNAL_LIVE = 0;
     MM_ARG_START = 0;

@@ -30,6 +30,11 @@ pub(crate) static STREAMS: LruHashMap<u64, StreamState> = LruHashMap::with_max_e
 #[map]
 pub(crate) static VERDICTS: LruHashMap<u64, VerdictEntry> = LruHashMap::with_max_entries(MAX_STREAMS, 0);
 
+/// Files that nobody wants the streams of, by address of the inode, and 1 more for what is read from
+/// it; the value is the inode's number. What spares ignored streams the way to their verdict.
+#[map]
+pub(crate) static QUIET: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_STREAMS, 0);
+
 /// TCP sockets, by the address of their sock.
 #[map]
 pub(crate) static SOCKETS: LruHashMap<u64, SocketState> = LruHashMap::with_max_entries(MAX_SOCKETS, 0);

@@ -1,62 +1,110 @@
 //! Streams: identity, counters and verdicts.
 
-use agent_abi::{Counter, StreamState, VerdictCode, flags};
+use agent_abi::{Counter, DataRecord, StreamState, VerdictCode, flags};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
-use crate::connection;
-use crate::maps::{STREAMS, VERDICTS, add, count};
-use crate::walk::{self, Carrier};
+use crate::maps::{QUIET, STREAMS, VERDICTS, add, count};
+use crate::walk::{self, Family, File};
+use crate::{connection, scratch};
 
 /// Which end of a stream a syscall used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
-    Writer,
-    Reader,
-}
-
-/// The stream that a syscall moved bytes on, and where in it.
-pub(crate) struct Position {
-    pub(crate) key: u64,
-    pub(crate) stream: u64,
-    pub(crate) pair: u64,
-    pub(crate) ino: u64,
-    pub(crate) offset: u64,
-    /// Flags of the data record that the stream determines.
-    pub(crate) flags: u32,
-    pub(crate) sampling: Sampling,
-}
-
-impl Position {
-    /// Address of the TCP sock.
-    #[inline(always)]
-    pub(crate) fn sock(&self) -> Option<u64> {
-        (self.flags & flags::TCP != 0).then_some(self.key & !1)
-    }
-
-    /// Whether it may be ciphertext whose TLS session is not known.
-    #[inline(always)]
-    pub(crate) fn may_be_tls(&self) -> bool {
-        self.flags & flags::TCP != 0 && (self.sampling == Sampling::Sealed || self.flags & flags::UNJUDGED != 0)
-    }
+    Writer = 0,
+    Reader = 1,
 }
 
 /// How much of the bytes the agent wants.
+#[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sampling {
-    /// All, up to the budget.
-    Watched,
-    /// A sample, for a verdict.
-    Unjudged,
+    /// None of these.
+    Nothing = 0,
+    /// None of the stream.
+    Ignored = 1,
+    /// None: they are ciphertext. But which TLS session wrote them is worth knowing.
+    Sealed = 2,
     /// That they moved, not what they are.
-    Metadata,
-    /// Nothing: it is ciphertext. But which TLS session wrote it is worth knowing.
-    Sealed,
+    Metadata = 3,
+    /// A sample, for a verdict.
+    Unjudged = 4,
+    /// All, up to the budget.
+    Watched = 5,
+    /// Yet to be said: the stream comes into view.
+    New = 6,
+}
+
+impl Sampling {
+    /// What an exported function can give: the verifier knows nothing of its result.
+    #[inline(always)]
+    pub(crate) fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Ignored,
+            2 => Self::Sealed,
+            3 => Self::Metadata,
+            4 => Self::Unjudged,
+            5 => Self::Watched,
+            6 => Self::New,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// Bytes captured of a stream before its first verdict, and again with every grant.
 const ALLOWANCE: u64 = 64 * 1024;
 
+/// Whether nobody wants what `side` of the file moves. Cheap, for it comes before everything else.
+#[inline(always)]
+pub(crate) fn is_quiet(file: &File, side: Side) -> bool {
+    // SAFETY: the value is one word, only ever replaced whole.
+    unsafe { QUIET.get(quiet_key(file.inode, side)) }.is_some_and(|&ino| ino == file.ino)
+}
+
+/// An inode's address is even: its last bit is free to tell the sides apart.
+#[inline(always)]
+fn quiet_key(inode: u64, side: Side) -> u64 {
+    inode | side as u64
+}
+
+/// Finds the stream that the bytes of the record in the scratch memory at `depth` moved on, counts
+/// them on it, and completes the record with what they are bytes of. Gives a [`Sampling`].
+///
+/// `inode` is the address of the file's inode, `socket` that of a socket's file and 0 for a pipe.
+///
+/// Exported, and so a function of its own to the verifier, with a stack of its own.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn advance(depth: u32, inode: u64, socket: u64) -> u32 {
+    let Some(scratch) = scratch::at(depth) else {
+        return Sampling::Nothing as u32;
+    };
+    let record = &mut scratch.record;
+    let side = if record.flags & flags::READ == 0 {
+        Side::Writer
+    } else {
+        Side::Reader
+    };
+    let sampling = locate(record, side, inode, socket).unwrap_or(Sampling::Nothing);
+    if sampling == Sampling::Ignored {
+        // Without room the next syscall comes here again.
+        QUIET.insert(quiet_key(inode, side), record.ino, 0).unwrap_or_default();
+    }
+    sampling as u32
+}
+
+#[inline(always)]
+fn locate(record: &mut DataRecord, side: Side, inode: u64, socket: u64) -> Option<Sampling> {
+    if socket == 0 {
+        return advance_local(record, side, &Key::of_pipe(inode, record.ino));
+    }
+    let sock = walk::sock(socket)?;
+    match walk::family(sock)? {
+        Family::Unix => advance_local(record, side, &Key::of_unix(sock, record.ino, side)?),
+        Family::Tcp => connection::advance(record, side, sock),
+    }
+}
+
+/// A stream that both its ends share: a pipe, or one direction of a unix socket.
 struct Key {
     key: u64,
     /// Inode number that tells a reused key; 0 when it cannot be known any more.
@@ -66,70 +114,60 @@ struct Key {
     flags: u32,
 }
 
-#[inline(always)]
-fn key_of(carrier: Carrier, side: Side) -> Option<Key> {
-    match carrier {
-        Carrier::Pipe { inode, ino } => Some(Key {
+impl Key {
+    #[inline(always)]
+    fn of_pipe(inode: u64, ino: u64) -> Self {
+        Self {
             key: inode,
             ino,
             reverse: 0,
             flags: 0,
-        }),
-        Carrier::Socket { sock, ino, peer } => {
-            let named = if walk::is_named(sock, peer) { flags::NAMED } else { 0 };
-            let flags = flags::SOCKET | named;
-            // A stream is known by its writer's sock: it outlives the writer's file.
-            match side {
-                Side::Writer => Some(Key {
-                    key: sock,
-                    ino,
-                    reverse: peer,
-                    flags,
-                }),
-                Side::Reader if peer == 0 => None,
-                Side::Reader => Some(Key {
-                    key: peer,
-                    ino: walk::socket_ino(peer),
-                    reverse: sock,
-                    flags,
-                }),
-            }
         }
-        Carrier::Tcp { .. } => None,
+    }
+
+    /// A stream is known by its writer's sock: it outlives the writer's file.
+    #[inline(always)]
+    fn of_unix(sock: u64, ino: u64, side: Side) -> Option<Self> {
+        let peer = walk::unix_peer(sock)?;
+        let named = if walk::is_named(sock, peer) { flags::NAMED } else { 0 };
+        let flags = flags::SOCKET | named;
+        match side {
+            Side::Writer => Some(Self {
+                key: sock,
+                ino,
+                reverse: peer,
+                flags,
+            }),
+            Side::Reader if peer == 0 => None,
+            Side::Reader => Some(Self {
+                key: peer,
+                ino: walk::socket_ino(peer),
+                reverse: sock,
+                flags,
+            }),
+        }
     }
 }
 
-/// Finds the stream of `fd`, counts `len` bytes on it and says where they are. `None` when the
-/// descriptor cannot carry MCP or nobody wants the stream.
+/// As [`advance`], for a stream that both ends share.
 #[inline(always)]
-pub(crate) fn advance(fd: u32, side: Side, len: u64, entered: u64) -> Option<Position> {
-    // A write of nothing is nothing; a read of nothing is the end of the stream.
-    if len == 0 && side == Side::Writer {
-        return None;
-    }
-    match walk::carrier(fd)? {
-        Carrier::Tcp { sock, ino } => connection::advance(sock, ino, side, len),
-        local => advance_local(local, side, len, entered),
-    }
-}
-
-/// As [`advance`], for a stream that both ends share: a pipe or one direction of a unix socket.
-#[inline(always)]
-fn advance_local(carrier: Carrier, side: Side, len: u64, entered: u64) -> Option<Position> {
-    let found = key_of(carrier, side)?;
+fn advance_local(record: &mut DataRecord, side: Side, found: &Key) -> Option<Sampling> {
     let (verdict, grants) = verdict_on(found.key, found.ino);
-    if verdict == VerdictCode::Ignore as u32 || (len == 0 && verdict != VerdictCode::Watch as u32) {
+    if verdict == VerdictCode::Ignore as u32 {
+        return Some(Sampling::Ignored);
+    }
+    let len = record.len;
+    if len == 0 && verdict != VerdictCode::Watch as u32 {
         return None;
     }
-    let state = state_of(&found)?;
-    // SAFETY: `state` points into a map value, which lives as long as the program runs; fields are
+    // SAFETY: the pointer is to a map value, which lives as long as the program runs; fields are
     // machine words that are only counted up.
-    let state = unsafe { &mut *state };
-    let (offset, sampling) = match side {
+    let state = unsafe { &mut *state_of(found)? };
+    let (offset, mut sampling) = match side {
         Side::Writer => {
             // A writer that comes into view late starts where its reader is, unless its very
             // first write is the one that was read.
-            if state.written == 0 && state.read != 0 && entered > state.last_read {
+            if state.written == 0 && state.read != 0 && record.entered > state.last_read {
                 add(&mut state.written, state.read);
             }
             (add(&mut state.written, len), Sampling::Watched)
@@ -145,22 +183,19 @@ fn advance_local(carrier: Carrier, side: Side, len: u64, entered: u64) -> Option
             }
         }
     };
-    let mut position = Position {
-        key: found.key,
-        stream: state.stream,
-        pair: if found.reverse == 0 { 0 } else { state.pair },
-        ino: state.ino,
-        offset,
-        flags: found.flags,
-        sampling,
-    };
+    record.flags |= found.flags;
     if verdict != VerdictCode::Watch as u32 {
-        position.flags |= flags::UNJUDGED;
+        record.flags |= flags::UNJUDGED;
         if sampling == Sampling::Watched {
-            position.sampling = sample(&mut state.sampled, grants, len);
+            sampling = sample(&mut state.sampled, grants, len);
         }
     }
-    Some(position)
+    record.key = found.key;
+    record.stream = state.stream;
+    record.pair = if found.reverse == 0 { 0 } else { state.pair };
+    record.ino = state.ino;
+    record.offset = offset;
+    Some(sampling)
 }
 
 /// What is captured of the next `len` bytes of a stream without a verdict, of which so many have

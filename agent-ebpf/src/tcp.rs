@@ -2,8 +2,8 @@
 
 use agent_abi::Tcp;
 
-use crate::globals;
 use crate::walk::read_optional;
+use crate::{globals, scratch};
 
 /// SOCK_DONE of `enum sock_flags`, which `tcp_fin` sets: the other side will send no more.
 const FIN_RECEIVED: u64 = 1 << 1;
@@ -75,6 +75,17 @@ pub(crate) fn read(sock: u64) -> u64 {
 pub(crate) fn received(sock: u64) -> Option<u64> {
     let received: u64 = read_optional(sock, &globals::TCP_BYTES_RECEIVED)?;
     Some(received.wrapping_sub(u64::from(fin_received(sock))))
+}
+
+/// Writes what the kernel has measured of the connection to the record in the scratch memory at
+/// `depth`.
+///
+/// Exported, and so a function of its own to the verifier, with a stack of its own.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn measure(depth: u32) -> u32 {
+    let Some(scratch) = scratch::at(depth) else { return 0 };
+    scratch.record.tcp = measured(scratch.record.key & !1);
+    1
 }
 
 /// What the kernel has measured of the connection.

@@ -6,8 +6,16 @@
 use aya_ebpf::macros::{fentry, fexit};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
 
-use crate::data;
 use crate::syscall::Syscall;
+use crate::{arch, data, globals};
+
+#[inline(always)]
+fn registers(ctx: &FExitContext) -> Option<u64> {
+    if globals::REGS_ON_STACK.load() != 0 {
+        return arch::registers();
+    }
+    Some(ctx.arg(0))
+}
 
 macro_rules! trampolines {
     ($($enter:ident $leave:ident $syscall:ident;)*) => {
@@ -20,9 +28,11 @@ macro_rules! trampolines {
 
             #[fexit]
             pub(crate) fn $leave(ctx: FExitContext) -> i32 {
-                if let Some((thread, entered)) = data::leaving() {
-                    // The function takes its registers; its result follows its one argument.
-                    data::returned(Syscall::$syscall, thread, entered, ctx.arg(0), ctx.arg(1));
+                // The function takes its registers; its result follows its one argument.
+                if let Some((thread, entered)) = data::leaving()
+                    && let Some(registers) = registers(&ctx)
+                {
+                    data::returned(Syscall::$syscall, thread, entered, registers, ctx.arg(1));
                 }
                 0
             }

@@ -53,31 +53,20 @@ pub(crate) fn current_task() -> u64 {
     unsafe { bpf_get_current_task() }
 }
 
-/// What carries streams, behind a descriptor of the current task.
-pub(crate) enum Carrier {
-    /// A pipe or FIFO.
-    Pipe {
-        /// Address of the inode that both ends share.
-        inode: u64,
-        /// Its number.
-        ino: u64,
-    },
-    /// A unix stream socket.
-    Socket {
-        /// Address of this end's sock.
-        sock: u64,
-        /// Number of this end's inode.
-        ino: u64,
-        /// Address of the other end's sock; 0 when it is gone.
-        peer: u64,
-    },
-    /// A TCP socket.
-    Tcp {
-        /// Address of its sock.
-        sock: u64,
-        /// Number of its inode.
-        ino: u64,
-    },
+/// A pipe, or a socket of any kind, behind a descriptor of the current task.
+pub(crate) struct File {
+    /// Address of its inode: both ends of a pipe share one.
+    pub(crate) inode: u64,
+    /// The inode's number.
+    pub(crate) ino: u64,
+    /// Address of the file of a socket; 0 for a pipe.
+    pub(crate) socket: u64,
+}
+
+/// What kind of stream socket a sock is.
+pub(crate) enum Family {
+    Unix,
+    Tcp,
 }
 
 const S_IFMT: u16 = 0o170_000;
@@ -86,13 +75,13 @@ const S_IFSOCK: u16 = 0o140_000;
 const SOCK_STREAM: u16 = 1;
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
-/// The family of IPv6.
+/// The address family of IPv6.
 pub(crate) const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
 
-/// What `fd` is, if it can carry MCP.
+/// What `fd` is, if it may carry MCP.
 #[inline(always)]
-pub(crate) fn carrier(fd: u32) -> Option<Carrier> {
+pub(crate) fn file(fd: u32) -> Option<File> {
     let files = follow(current_task(), &globals::TASK_FILES)?;
     let table = follow(files, &globals::FILES_FDT)?;
     let (size, array) = descriptors(table)?;
@@ -101,31 +90,42 @@ pub(crate) fn carrier(fd: u32) -> Option<Carrier> {
     }
     let file = read::<u64>(array + u64::from(fd) * 8).filter(|&file| file != 0)?;
     let inode = follow(file, &globals::FILE_INODE)?;
-    match read_field::<u16>(inode, &globals::INODE_MODE)? & S_IFMT {
-        S_IFIFO => Some(Carrier::Pipe {
-            inode,
-            ino: read_field(inode, &globals::INODE_INO)?,
-        }),
-        S_IFSOCK => {
-            let socket = follow(file, &globals::FILE_PRIVATE)?;
-            if read_field::<u16>(socket, &globals::SOCKET_TYPE)? != SOCK_STREAM {
-                return None;
-            }
-            let sock = follow(socket, &globals::SOCKET_SK)?;
-            let family = read_field::<u16>(sock, &globals::SOCK_FAMILY)?;
-            let ino = read_field(inode, &globals::INODE_INO)?;
-            match family {
-                AF_UNIX => Some(Carrier::Socket {
-                    sock,
-                    ino,
-                    peer: read_field(sock, &globals::UNIX_PEER)?,
-                }),
-                AF_INET | AF_INET6 if is_tcp(sock) => Some(Carrier::Tcp { sock, ino }),
-                _ => None,
-            }
-        }
+    let socket = match read_field::<u16>(inode, &globals::INODE_MODE)? & S_IFMT {
+        S_IFIFO => 0,
+        S_IFSOCK => file,
+        _ => return None,
+    };
+    Some(File {
+        inode,
+        ino: read_field(inode, &globals::INODE_INO)?,
+        socket,
+    })
+}
+
+/// Address of the sock of the stream socket whose file is at `file`.
+#[inline(always)]
+pub(crate) fn sock(file: u64) -> Option<u64> {
+    let socket = follow(file, &globals::FILE_PRIVATE)?;
+    if read_field::<u16>(socket, &globals::SOCKET_TYPE)? != SOCK_STREAM {
+        return None;
+    }
+    follow(socket, &globals::SOCKET_SK)
+}
+
+/// What `sock` is, if it can carry MCP.
+#[inline(always)]
+pub(crate) fn family(sock: u64) -> Option<Family> {
+    match read_field::<u16>(sock, &globals::SOCK_FAMILY)? {
+        AF_UNIX => Some(Family::Unix),
+        AF_INET | AF_INET6 if is_tcp(sock) => Some(Family::Tcp),
         _ => None,
     }
+}
+
+/// Address of the sock at the other end of the unix socket `sock`; 0 when it is gone.
+#[inline(always)]
+pub(crate) fn unix_peer(sock: u64) -> Option<u64> {
+    read_field(sock, &globals::UNIX_PEER)
 }
 
 /// Size and address of a descriptor table: in one read where they are neighbours, as ever so far.

@@ -8,6 +8,9 @@ pub mod global {
     pub const HOST_SCOPE: &str = "HOST_SCOPE";
     /// u32: bytes captured of one syscall on a watched stream.
     pub const BUDGET: &str = "BUDGET";
+    /// u32: 1 when trampolines are to find a syscall's registers on the task's stack: before 5.15, the
+    /// types of the socket syscalls do not say what registers are, and the verifier refuses the argument.
+    pub const REGS_ON_STACK: &str = "REGS_ON_STACK";
     /// u32: bytes of fill at which the ring wakes the agent.
     pub const WAKE_AT: &str = "WAKE_AT";
 }
@@ -58,6 +61,7 @@ pub const FIELDS: &[Field] = &[
     field("TASK_TGID", "task_struct", "tgid"),
     field("TASK_SIGNAL", "task_struct", "signal"),
     field("TASK_EXIT_CODE", "task_struct", "exit_code"),
+    field("TASK_STACK", "task_struct", "stack"),
     field("TASK_MM", "task_struct", "mm"),
     field("SIGNAL_LIVE", "signal_struct", "live"),
     field("MM_ARG_START", "mm_struct", "arg_start"),

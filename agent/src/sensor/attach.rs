@@ -3,6 +3,7 @@
 use agent_abi::{ABSENT, ENTRY_SLOTS, Entry, FIELDS, Field, Membership, global};
 use aya::maps::{Array, Map, MapData};
 use aya::programs::{FEntry, FExit, RawTracePoint};
+use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 
@@ -105,6 +106,8 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
     }
     let own = std::process::id();
     let host = u32::from(settings.scope == Scope::Host);
+    // An unknown kernel is taken for a new one.
+    let regs_on_stack = u32::from(KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 15, 0)));
     let wake_at = settings.ring_bytes / WAKE_SHARE;
     let mut loader = EbpfLoader::new();
     loader
@@ -113,6 +116,7 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
         .override_global(global::OWN_TGID, &own, true)
         .override_global(global::HOST_SCOPE, &host, true)
         .override_global(global::BUDGET, &settings.budget_bytes, true)
+        .override_global(global::REGS_ON_STACK, &regs_on_stack, true)
         .override_global(global::WAKE_AT, &wake_at, true);
     for (name, offset) in &offsets {
         loader.override_global(name, offset, true);

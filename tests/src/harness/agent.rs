@@ -195,8 +195,19 @@ impl Trace {
 
     /// Starts the agent with a scope of its own (`-p PID`, or nothing for the host) and waits until it is attached.
     pub fn attach(&self, scope: &[&str]) -> Result<Attached<'_>> {
+        self.start(self.command(), scope)
+    }
+
+    /// As [`Trace::attach`], recording to this run's file `recording`.
+    pub fn record(&self, scope: &[&str]) -> Result<Attached<'_>> {
+        let mut command = Command::new(agent());
+        command.args(["record", "-o"]).arg(self.file("recording"));
+        command.args(&self.options).stdin(Stdio::null());
+        self.start(command, scope)
+    }
+
+    fn start(&self, mut command: Command, scope: &[&str]) -> Result<Attached<'_>> {
         let log = std::fs::File::create(self.file("stderr"))?;
-        let mut command = self.command();
         command.args(scope).stdout(Stdio::null()).stderr(log);
         let mut attached = Attached {
             agent: Guard::spawn(&mut command)?,
