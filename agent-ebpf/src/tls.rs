@@ -18,7 +18,7 @@ use crate::maps::{TLS_CALLS, TLS_PENDING, TLS_SESSIONS, add, count};
 use crate::scope::Thread;
 use crate::scratch::{self, with_scratch};
 use crate::stream::{Sampling, Side, sample, verdict_on};
-use crate::{socket, tcp};
+use crate::{socket, tcp, time};
 
 /// ssl_write(ssl, buffer, length) and ssl_write_ex(ssl, buffer, length, *written).
 #[uprobe]
@@ -255,6 +255,7 @@ fn moved_plaintext(thread: Thread, session: &mut TlsSession, side: Side, buffer:
                 },
             };
         }
+        time::account(depth);
         capture::ship(depth, sampling);
     });
     if !done {

@@ -77,6 +77,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         tier: options.tier,
         ring_bytes: options.ring_bytes,
         budget_bytes: BUDGET_BYTES,
+        timing: true,
         blocked_threads,
     })?;
     let wake = sensor

@@ -9,7 +9,7 @@ use aya_log::EbpfLogger;
 
 use super::btf::{BtfError, Layouts};
 use super::error::{SensorError, in_full, os_error};
-use super::hooks::{HOOKS, Hook, Point};
+use super::hooks::{HOOKS, Hook, Point, TIME, TIME_HOOKS};
 use super::limits::WAKE_SHARE;
 use super::object::OBJECT;
 use super::tls::Tls;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Bytes captured of one syscall on a watched stream.
     pub budget_bytes: u32,
+    /// Account for what the processes that speak MCP do with their time.
+    pub timing: bool,
     /// Threads in scope (tgid, tid) that are in a data syscall right now: asked once the ways in
     /// are watched, so that a message that they wait for is not missed.
     pub blocked_threads: fn(&Scope) -> Vec<(u32, u32)>,
@@ -74,6 +76,9 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
     };
     (sensor.tier, sensor.hooks) = attach_data(&mut ebpf, settings.tier, &mut prime)?;
     sensor.hooks.extend(attach_all(&mut ebpf, 0, None, &mut || {})?);
+    if settings.timing {
+        sensor.hooks.extend(attach_timing(&mut ebpf)?);
+    }
     sensor.hooks.extend(absent);
     let (tls, hooks) = Tls::start(&mut ebpf);
     sensor.tls = tls;
@@ -95,7 +100,7 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
     let mut offsets = Vec::with_capacity(FIELDS.len());
     let mut absent = Vec::new();
     for field in FIELDS {
-        let offset = match (layouts.offset(field.of, field.member), field.lost) {
+        let offset = match (offset_of(&layouts, field), field.lost) {
             (Err(missing), Some(lost)) => {
                 absent.push(absence(field, lost, &missing));
                 ABSENT
@@ -107,7 +112,11 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
     let own = std::process::id();
     let host = u32::from(settings.scope == Scope::Host);
     // An unknown kernel is taken for a new one.
-    let regs_on_stack = u32::from(KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 15, 0)));
+    let older_than = |major, minor| {
+        u32::from(KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(major, minor, 0)))
+    };
+    let regs_on_stack = older_than(5, 15);
+    let switch_tells_state = 1 - older_than(5, 19);
     let wake_at = settings.ring_bytes / WAKE_SHARE;
     let mut loader = EbpfLoader::new();
     loader
@@ -117,6 +126,7 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
         .override_global(global::HOST_SCOPE, &host, true)
         .override_global(global::BUDGET, &settings.budget_bytes, true)
         .override_global(global::REGS_ON_STACK, &regs_on_stack, true)
+        .override_global(global::SWITCH_TELLS_STATE, &switch_tells_state, true)
         .override_global(global::WAKE_AT, &wake_at, true);
     for (name, offset) in &offsets {
         loader.override_global(name, offset, true);
@@ -137,6 +147,21 @@ fn absence(field: &Field, lost: &str, missing: &BtfError) -> HookStatus {
         on: false,
         reason: missing.to_string(),
         lost: lost.to_owned(),
+    }
+}
+
+/// Offset of a field, in the unit that is wanted.
+fn offset_of(layouts: &Layouts, field: &Field) -> Result<u32, BtfError> {
+    let find = |member| {
+        if field.in_bits {
+            layouts.bit_offset(field.of, member)
+        } else {
+            layouts.offset(field.of, member)
+        }
+    };
+    match field.formerly {
+        Some(formerly) => find(field.member).or_else(|missing| find(formerly).map_err(|_| missing)),
+        None => find(field.member),
     }
 }
 
@@ -195,6 +220,26 @@ fn attach_all(
         if way_in {
             between();
         }
+    }
+    Ok(states)
+}
+
+/// Attaches the hooks that account for time, and says so to the programs if all are there without
+/// which it would be wrong.
+fn attach_timing(ebpf: &mut Ebpf) -> Result<Vec<HookStatus>, SensorError> {
+    let mut states = Vec::new();
+    let mut right = true;
+    for hook in TIME_HOOKS {
+        let state = attach_one(ebpf, hook, None)?;
+        right &= state.on || hook.lost != TIME;
+        states.push(state);
+    }
+    if right {
+        let mut timing = take_map::<Array<MapData, u32>>(ebpf, "TIMING")?;
+        timing.set(0, 1, 0).map_err(|source| SensorError::Table {
+            table: "timing",
+            source: Box::new(source),
+        })?;
     }
     Ok(states)
 }

@@ -48,6 +48,7 @@ pub(crate) fn call() -> Call {
         http_status: None,
         position: None,
         relays: None,
+        overlapped: false,
         trace_context: None,
         loss: vec![],
     }
