@@ -46,7 +46,9 @@ static NEW_TASK: Array<Task> = Array::with_max_entries(1, 0);
 /// asks twice.
 #[inline(always)]
 fn is_timed(tgid: u32) -> bool {
-    TIMED.get(tgid & (TIMED_SLOTS - 1)).is_some_and(|&processes| processes != 0)
+    TIMED
+        .get(tgid & (TIMED_SLOTS - 1))
+        .is_some_and(|&processes| processes != 0)
 }
 
 #[inline(always)]
@@ -71,7 +73,10 @@ fn task<'a>(pid_tgid: u64) -> Option<&'a mut Task> {
     }
     let new = NEW_TASK.get_ptr_mut(0)?;
     // SAFETY: as in `process`.
-    if TASKS.insert(pid_tgid, unsafe { &*new }, u64::from(BPF_NOEXIST)).is_err() {
+    if TASKS
+        .insert(pid_tgid, unsafe { &*new }, u64::from(BPF_NOEXIST))
+        .is_err()
+    {
         count(Counter::TimeTableFull, 1);
     }
     known_task(pid_tgid)
@@ -134,7 +139,11 @@ pub(crate) extern "C" fn account(depth: u32) -> u32 {
     record.totals.bytes = process.bytes;
     record.totals.faults = process.faults + faults_since(task, walk::current_task());
     record.flags |= flags::TIMED;
-    let written = if record.flags & flags::READ == 0 { record.entered } else { 0 };
+    let written = if record.flags & flags::READ == 0 {
+        record.entered
+    } else {
+        0
+    };
     if written != 0 && task.mark == written {
         record.totals.process = task.marked.process;
         record.totals.thread = task.marked.thread;
@@ -153,7 +162,9 @@ pub(crate) extern "C" fn account(depth: u32) -> u32 {
 /// Exported as above.
 #[unsafe(no_mangle)]
 extern "C" fn mark(pid_tgid: u64, at: u64) -> u32 {
-    let Some(process) = process((pid_tgid >> 32) as u32) else { return 0 };
+    let Some(process) = process((pid_tgid >> 32) as u32) else {
+        return 0;
+    };
     let Some(task) = known_task(pid_tgid) else { return 0 };
     if task.mark == at || task.since > at {
         return 0;

@@ -58,9 +58,9 @@ mod words {
     use super::{Times, Totals};
 
     /// The words of [`Times`], in order.
-    pub const TIMES: usize = size_of::<Times>() / 8;
+    const TIMES: usize = size_of::<Times>() / 8;
     /// The words of [`Totals`], in order.
-    pub const TOTALS: usize = size_of::<Totals>() / 8;
+    const TOTALS: usize = size_of::<Totals>() / 8;
 
     impl Times {
         /// From its words.

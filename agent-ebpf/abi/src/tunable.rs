@@ -80,7 +80,12 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         in_bits: true,
-        ..optional("TASK_IN_MEMSTALL", "task_struct", "in_memstall", "waiting for memory, but for reclaim")
+        ..optional(
+            "TASK_IN_MEMSTALL",
+            "task_struct",
+            "in_memstall",
+            "waiting for memory, but for reclaim",
+        )
     },
     optional("TASK_MAJ_FLT", "task_struct", "maj_flt", "major page faults"),
     field("SIGNAL_LIVE", "signal_struct", "live"),

@@ -171,10 +171,16 @@ fn is_set(task: u64, field: &Global<u32>) -> bool {
 /// Exported as above.
 #[unsafe(no_mangle)]
 extern "C" fn switched_in(pid_tgid: u64) -> u32 {
-    let Some(process) = process((pid_tgid >> 32) as u32) else { return 0 };
+    let Some(process) = process((pid_tgid >> 32) as u32) else {
+        return 0;
+    };
     let Some(task) = task(pid_tgid) else { return 0 };
     task.runs = 1;
-    let state = if task.reclaims == 0 { State::OnCpu } else { State::Memory };
+    let state = if task.reclaims == 0 {
+        State::OnCpu
+    } else {
+        State::Memory
+    };
     pass(task, process, state, now());
     1
 }
@@ -184,7 +190,9 @@ extern "C" fn switched_in(pid_tgid: u64) -> u32 {
 /// Exported as above.
 #[unsafe(no_mangle)]
 extern "C" fn queued(pid_tgid: u64) -> u32 {
-    let Some(process) = process((pid_tgid >> 32) as u32) else { return 0 };
+    let Some(process) = process((pid_tgid >> 32) as u32) else {
+        return 0;
+    };
     let Some(task) = task(pid_tgid) else { return 0 };
     // A wake-up that comes before its thread has gone to sleep changes nothing.
     if task.runs != 0 || task.state == State::RunQueue as u32 {
@@ -199,7 +207,9 @@ extern "C" fn queued(pid_tgid: u64) -> u32 {
 /// Exported as above.
 #[unsafe(no_mangle)]
 extern "C" fn reclaiming(pid_tgid: u64, begins: u32) -> u32 {
-    let Some(process) = process((pid_tgid >> 32) as u32) else { return 0 };
+    let Some(process) = process((pid_tgid >> 32) as u32) else {
+        return 0;
+    };
     let Some(task) = known_task(pid_tgid) else { return 0 };
     task.reclaims = begins;
     let state = if begins == 0 { State::OnCpu } else { State::Memory };

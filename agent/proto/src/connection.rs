@@ -233,7 +233,9 @@ impl Connection {
         let half = match part {
             Part::Request => &mut it.call.request,
             Part::Response => {
-                if !it.response_written && let Some(before) = it.answered_before {
+                if !it.response_written
+                    && let Some(before) = it.answered_before
+                {
                     let served = &mut self.served[it.call.direction as usize];
                     it.call.overlapped = served.received - before > 1;
                     served.answered += 1;

@@ -111,7 +111,11 @@ pub fn account(window: &Window<'_>) -> Account {
     let asleep = (length - sum(own)).max(0.0);
     let upstream = asleep.min(waited(window, |_| true));
     let throttled = run_queue.min(nanos(window.throttled));
-    let (disk, unknown) = if disk > 0.0 { (disk + blocked, 0.0) } else { (0.0, blocked) };
+    let (disk, unknown) = if disk > 0.0 {
+        (disk + blocked, 0.0)
+    } else {
+        (0.0, blocked)
+    };
     let parts = [
         ("on_cpu", on_cpu),
         ("run_queue", run_queue - throttled),
@@ -123,9 +127,21 @@ pub fn account(window: &Window<'_>) -> Account {
         ("blocked_write", blocked_write),
         ("unknown", unknown),
     ];
-    let dominant = parts.iter().find(|(_, part)| *part > length / 2.0).map(|(name, _)| *name);
-    let [on_cpu, run_queue, disk, upstream, lock_or_timer, memory, throttled, blocked_write, unknown] =
-        parts.map(|(_, part)| Some(part / 1000.0));
+    let dominant = parts
+        .iter()
+        .find(|(_, part)| *part > length / 2.0)
+        .map(|(name, _)| *name);
+    let [
+        on_cpu,
+        run_queue,
+        disk,
+        upstream,
+        lock_or_timer,
+        memory,
+        throttled,
+        blocked_write,
+        unknown,
+    ] = parts.map(|(_, part)| Some(part / 1000.0));
     Account {
         causes: Causes {
             on_cpu,

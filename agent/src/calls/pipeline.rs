@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use agent_abi::{DataRecord, Record, SocketRecord, VerdictCode, VerdictEntry, flags};
 use mcp_proto::{
-    Call, CallRef, Carrier, Content, Event, Limits, Loss, Nanos, ProcessId, Side, Stats, StreamId, Tracker, Transfer,
-    Verdict,
+    Call, CallRef, Carrier, Content, Direction, Event, Limits, Loss, Nanos, ProcessId, Side, Stats, StreamId, Tracker,
+    Transfer, Verdict,
 };
 
+use super::children::Children;
 use super::endpoints::{EndpointJudgement, Endpoints};
 use super::network::{Keys, network};
 use super::places::Places;
@@ -17,6 +18,7 @@ use super::programs::{Program, Programs};
 use super::record::{CallRecord, CallSource, FaultRecord};
 use super::sessions::{self as session, Sessions};
 use super::sockets::{Sockets, Way};
+use super::windows::Windows;
 use crate::host::{ClockOffset, FactsSource, ProcessFacts, Processes};
 use crate::sink::Losses;
 
@@ -64,6 +66,8 @@ pub struct Pipeline<S> {
     endpoints: Endpoints,
     keys: Keys,
     programs: Programs,
+    windows: Windows,
+    children: Children,
     origin: Origin,
     selection: Selection,
     /// Processes with sockets that carry TLS.
@@ -86,6 +90,8 @@ impl<S: FactsSource> Pipeline<S> {
             endpoints: Endpoints::default(),
             keys: Keys::default(),
             programs: Programs::default(),
+            windows: Windows::default(),
+            children: Children::default(),
             origin,
             selection,
             sealed: Vec::new(),
@@ -102,7 +108,10 @@ impl<S: FactsSource> Pipeline<S> {
             Ok(Record::Socket(record)) => self.socket(&record),
             Ok(Record::Bind(record)) => self.bound(record.session, record.socket),
             Ok(Record::Fork(fork)) => self.forked(fork.header.tgid, fork.value, fork.at),
-            Ok(Record::Exec { header, comm, args, .. }) => self.programs.executed(header.tgid, comm, args),
+            Ok(Record::Exec { header, comm, args, .. }) => {
+                self.children.executed(header.tgid, comm);
+                self.programs.executed(header.tgid, comm, args);
+            }
             Ok(Record::Exit(exit)) => self.exited(exit.header.tgid, exit.at),
             // That is the sensor's business.
             Ok(Record::Mapped(_)) => {}
@@ -191,6 +200,7 @@ impl<S: FactsSource> Pipeline<S> {
     /// What was lost on the way through here, by name.
     pub fn count_losses(&self, losses: &mut Losses) {
         losses.add("undecodable_records", self.undecodable);
+        losses.add("call_times_evicted", self.windows.evicted);
         losses.add("sockets_evicted", self.sockets.evicted);
         losses.add("tls_sessions_unbound", self.sessions.unbound);
         losses.add("tls_records_dropped", self.sessions.dropped);
@@ -273,6 +283,7 @@ impl<S: FactsSource> Pipeline<S> {
         self.latest = self.latest.max(record.exited);
         if record.flags & flags::FIRST != 0 {
             self.places.note(way.stream, record);
+            self.windows.note(record);
         }
         let bits = record.flags;
         let transfer = Transfer {
@@ -332,6 +343,7 @@ impl<S: FactsSource> Pipeline<S> {
 
     fn forked(&mut self, child: u32, parent: u32, at: Nanos) {
         self.processes.forked(child, at);
+        self.children.forked(child, parent, at);
         self.programs.forked(child, parent);
         if let Selection::Processes(members) = &mut self.selection
             && members.contains(&parent)
@@ -342,6 +354,7 @@ impl<S: FactsSource> Pipeline<S> {
 
     fn exited(&mut self, pid: u32, at: Nanos) {
         self.programs.exited(pid);
+        self.children.exited(pid, at);
         if let Some(process) = self.processes.exited(pid, at) {
             self.tracker.process_exited(process, at);
         }
@@ -398,7 +411,13 @@ impl<S: FactsSource> Pipeline<S> {
             let key = key(&relayed);
             (relayed, key)
         });
+        let responder = match call.direction {
+            Direction::ClientToServer => server.as_ref(),
+            Direction::ServerToClient => client.as_ref(),
+        };
+        let account = responder.and_then(|facts| self.windows.account(&call, facts.pid, &self.children));
         let source = CallSource {
+            account,
             connection: &own,
             client: client.as_ref(),
             server: server.as_ref(),

@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
+    causes::{Account, Upstream},
     parts::{Instants, Parts, micros},
     trace_id::{ConnectionKey, Ids, ShortId, TraceId, call_id, session_id},
 };
@@ -92,7 +93,7 @@ pub struct CallRecord {
     /// The cause that holds most of the time.
     pub dominant_cause: Option<&'static str>,
     /// Whom the server waited for.
-    pub upstreams: [(); 0],
+    pub upstreams: Vec<Upstream>,
     /// Whether other calls of the server overlap it, and share its causes.
     pub shared_window: bool,
     /// What of it was not seen.
@@ -125,7 +126,7 @@ pub struct CallRecord {
     pub trace_context: Option<TraceContext>,
 }
 
-/// What the server's time was spent on, in microseconds. `None` until it is measured.
+/// What the server's time was spent on, in microseconds. `None` where it was not measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the names are the documentation: see design, section 6")]
 pub struct Causes {
@@ -170,6 +171,9 @@ pub struct TaskRecord {
 /// What a record is made from, besides the call.
 #[derive(Clone, Debug)]
 pub struct CallSource<'a> {
+    /// What the server's time was spent on, and whether it was shared with other calls, where that was
+    /// measured.
+    pub account: Option<(Account, bool)>,
     /// Names the connection to both of its ends.
     pub connection: &'a ConnectionKey,
     /// The client's process.
@@ -202,6 +206,7 @@ impl CallRecord {
     #[must_use]
     pub fn new(call: Call, source: CallSource<'_>) -> Self {
         let CallSource {
+            account,
             connection,
             client,
             server,
@@ -209,6 +214,7 @@ impl CallRecord {
             relays,
             clock,
         } = source;
+        let (account, shared) = account.unwrap_or_default();
         let ids = Ids::of(&call, connection);
         let instants = Instants::of(&call);
         let start = instants.first();
@@ -250,10 +256,10 @@ impl CallRecord {
             request_bytes: call.request.bytes,
             response_bytes: call.response.map_or(0, |response| response.bytes),
             notifications: call.notifications,
-            causes_us: Causes::default(),
-            dominant_cause: None,
-            upstreams: [],
-            shared_window: false,
+            causes_us: account.causes,
+            dominant_cause: account.dominant,
+            upstreams: account.upstreams,
+            shared_window: shared,
             loss: call.loss,
             result_type: call.result_type.map(result_type_code),
             task: call.task.map(TaskRecord::new),

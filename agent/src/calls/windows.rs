@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use agent_abi::{DataRecord, flags};
 use mcp_proto::{Call, Direction, Nanos, ProcessId};
 
-use super::causes::{Account, Snapshot, UpstreamWait, Window, account};
+use super::causes::{Account, Snapshot, Window, account};
+use super::children::Children;
 
 /// Snapshots that are kept; the oldest give way, and the calls that began with them have no causes.
 const MAX_SNAPSHOTS: usize = 16_384;
@@ -35,7 +36,11 @@ impl Windows {
             return;
         }
         let reads = record.flags & flags::READ != 0;
-        let at = if reads || record.entered == 0 { record.exited } else { record.entered };
+        let at = if reads || record.entered == 0 {
+            record.exited
+        } else {
+            record.entered
+        };
         let instant = (record.header.tgid, at);
         let snapshot = Snapshot {
             at,
@@ -54,7 +59,7 @@ impl Windows {
 
     /// What the responder of a call, which has this pid, spent its time on, and whether it shared it
     /// with other calls. `None` where that was not measured.
-    pub(super) fn account(&mut self, call: &Call, pid: u32, waits: &[UpstreamWait]) -> Option<(Account, bool)> {
+    pub(super) fn account(&mut self, call: &Call, pid: u32, children: &Children) -> Option<(Account, bool)> {
         let responder = match call.direction {
             Direction::ClientToServer => call.server.process,
             Direction::ServerToClient => call.client.process,
@@ -72,7 +77,7 @@ impl Windows {
             to,
             shared,
             throttled: 0,
-            waits,
+            waits: &children.between(pid, from.at, to.at),
         };
         Some((account(&window), shared))
     }

@@ -61,8 +61,14 @@ fn one_thread_is_exact() {
 
 #[test]
 fn more_than_half_dominates() {
-    assert_eq!(account(&window([1, 1], [51, 0, 0, 0, 0, 0], [51, 0, 0, 0, 0, 0])).dominant, Some("on_cpu"));
-    assert_eq!(account(&window([1, 1], [50, 50, 0, 0, 0, 0], [50, 50, 0, 0, 0, 0])).dominant, None);
+    assert_eq!(
+        account(&window([1, 1], [51, 0, 0, 0, 0, 0], [51, 0, 0, 0, 0, 0])).dominant,
+        Some("on_cpu")
+    );
+    assert_eq!(
+        account(&window([1, 1], [50, 50, 0, 0, 0, 0], [50, 50, 0, 0, 0, 0])).dominant,
+        None
+    );
     assert_eq!(account(&window([1, 1], [0; 6], [0; 6])).dominant, Some("lock_or_timer"));
 }
 
@@ -104,13 +110,19 @@ fn throttling_is_taken_from_the_run_queue() {
         throttled: 70 * MS,
         ..starved
     });
-    assert_eq!((told.causes.run_queue, told.causes.throttled), (Some(10_000.0), Some(70_000.0)));
+    assert_eq!(
+        (told.causes.run_queue, told.causes.throttled),
+        (Some(10_000.0), Some(70_000.0))
+    );
     assert_eq!(told.dominant, Some("throttled"));
     let all = account(&Window {
         throttled: 500 * MS,
         ..starved
     });
-    assert_eq!((all.causes.run_queue, all.causes.throttled), (Some(0.0), Some(80_000.0)));
+    assert_eq!(
+        (all.causes.run_queue, all.causes.throttled),
+        (Some(0.0), Some(80_000.0))
+    );
 }
 
 #[test]
@@ -122,7 +134,10 @@ fn sleep_while_a_request_is_outstanding_is_upstream() {
         wait("b", 1040, 1060),
         wait("a", 2000, 3000),
     ];
-    let told = account(&Window { waits: &waits, ..asleep });
+    let told = account(&Window {
+        waits: &waits,
+        ..asleep
+    });
     assert_eq!(told.causes.upstream, Some(60_000.0));
     assert_eq!(told.causes.lock_or_timer, Some(30_000.0));
     let upstream = |peer: &str, us, bytes| Upstream {
@@ -130,7 +145,10 @@ fn sleep_while_a_request_is_outstanding_is_upstream() {
         us,
         bytes,
     };
-    assert_eq!(told.upstreams, [upstream("b", 50_000.0, 20), upstream("a", 30_000.0, 10)]);
+    assert_eq!(
+        told.upstreams,
+        [upstream("b", 50_000.0, 20), upstream("a", 30_000.0, 10)]
+    );
     // The process worked all the while: it did not wait.
     let busy = window([1, 1], [95, 0, 0, 0, 0, 0], [95, 0, 0, 0, 0, 0]);
     let told = account(&Window { waits: &waits, ..busy });

@@ -71,6 +71,7 @@ pub(crate) fn record(call: Call) -> CallRecord {
     CallRecord::new(
         call,
         CallSource {
+            account: None,
             connection: &key,
             client: client.as_ref(),
             server: server.as_ref(),
