@@ -22,6 +22,8 @@ globals! {
     REGS_ON_STACK = 0;
     /// 1 when sched_switch says in what state a task leaves the CPU.
     SWITCH_TELLS_STATE = 0;
+    /// 1 when the current task is to be had as a typed pointer.
+    TYPED_TASK = 0;
     TASK_FILES = 0;
     TASK_PID = 0;
     TASK_TGID = 0;

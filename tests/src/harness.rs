@@ -3,6 +3,7 @@
 mod agent;
 mod calls;
 mod guard;
+pub mod sdk;
 
 pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
 pub use calls::{check_lines, check_perfect, pick};

@@ -14,6 +14,9 @@ pub mod global {
     /// u32: 1 when sched_switch says in what state a task leaves the CPU (from 5.19 on); otherwise the
     /// programs read it from the task, where a waker may have changed it already.
     pub const SWITCH_TELLS_STATE: &str = "SWITCH_TELLS_STATE";
+    /// u32: 1 when the kernel gives programs the current task as a typed pointer (5.11), which they may
+    /// load through instead of asking a helper for each read.
+    pub const TYPED_TASK: &str = "TYPED_TASK";
     /// u32: bytes of fill at which the ring wakes the agent.
     pub const WAKE_AT: &str = "WAKE_AT";
 }

@@ -462,6 +462,19 @@ impl Connection {
             task.age = known.map(|(_, created)| ended.saturating_sub(*created));
         }
         output.call(call);
+        if self.web.is_some() && self.calls.len() == 0 {
+            self.rest();
+        }
+    }
+
+    /// Gives back the room of what is over: for conversations that mostly rest.
+    fn rest(&mut self) {
+        self.calls.rest();
+        self.ages = VecDeque::new();
+        for originator in [&mut self.from_client, &mut self.from_server] {
+            originator.ids.shrink_to_fit();
+            originator.tokens.shrink_to_fit();
+        }
     }
 }
 

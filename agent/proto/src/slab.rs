@@ -11,6 +11,8 @@ pub(crate) struct Slot {
 pub(crate) struct Slab<T> {
     entries: Vec<(u32, Option<T>)>,
     free: Vec<u32>,
+    /// Generation of entries that are new.
+    base: u32,
 }
 
 impl<T> Slab<T> {
@@ -18,6 +20,20 @@ impl<T> Slab<T> {
         Self {
             entries: Vec::new(),
             free: Vec::new(),
+            base: 0,
+        }
+    }
+
+    /// Gives back its room, if it is empty. No slot of before is valid again.
+    pub(crate) fn rest(&mut self) {
+        if self.len() == 0 {
+            self.base = self
+                .entries
+                .iter()
+                .map(|(generation, _)| *generation + 1)
+                .max()
+                .unwrap_or(self.base);
+            (self.entries, self.free) = (Vec::new(), Vec::new());
         }
     }
 
@@ -36,8 +52,11 @@ impl<T> Slab<T> {
             };
         }
         let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        self.entries.push((0, Some(value)));
-        Slot { index, generation: 0 }
+        self.entries.push((self.base, Some(value)));
+        Slot {
+            index,
+            generation: self.base,
+        }
     }
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {

@@ -108,6 +108,16 @@ impl<T: Copy> Timeline<T> {
         Some((wait, ends))
     }
 
+    /// Gives back the room of what is over: for streams that mostly rest.
+    pub(crate) fn rest(&mut self) {
+        if self.spans.is_empty() {
+            self.spans = VecDeque::new();
+        }
+        if self.waits.is_empty() {
+            self.waits = VecDeque::new();
+        }
+    }
+
     /// Forgets what lies before `position` of the stream and is waited for by nobody.
     pub(crate) fn prune(&mut self, position: u64, shift: i64) {
         let waited = self.waits.front().map_or(position, |wait| wait.start.min(position));

@@ -430,6 +430,13 @@ impl Track {
         }
         self.written.prune(keep, self.bytes.alignment.writer_shift());
         self.read.prune(keep, self.bytes.alignment.reader_shift());
+        if let State::Web { .. } = self.state {
+            self.written.rest();
+            self.read.rest();
+            if self.answered.is_empty() {
+                self.answered = VecDeque::new();
+            }
+        }
     }
 
     /// When the first answered call has waited long enough.

@@ -30,15 +30,15 @@ impl Users {
             None => {}
         }
         if known.is_none() {
-            self.live.push(process);
+            push(&mut self.live, process);
             if !self.programs.contains(&program) {
-                self.programs.push(program);
+                push(&mut self.programs, program);
             }
             if self.programs.len() > bound {
                 self.programs.remove(0);
             }
         }
-        self.seen.push(process);
+        push(&mut self.seen, process);
         known.is_none()
     }
 
@@ -78,6 +78,14 @@ impl Users {
             Meeting::Different
         }
     }
+}
+
+/// Most lists hold one process for good.
+fn push(list: &mut Vec<ProcessId>, process: ProcessId) {
+    if list.capacity() == 0 {
+        list.reserve_exact(1);
+    }
+    list.push(process);
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -19,4 +19,4 @@ pub use endpoints::EndpointJudgement;
 pub use parts::{Instants, Parts};
 pub use pipeline::{Origin, Output, Pipeline, Selection};
 pub use record::{CallRecord, CallSource, Causes, FaultRecord, Network, Party, TaskRecord, TcpRecord};
-pub use trace_id::{ConnectionKey, Ids, ShortId, TraceId};
+pub use trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mcp_proto::{Call, CallRef, ConnectionId, Direction, SessionToken, StreamId};
+use mcp_proto::{Call, ConnectionId, Direction, SessionToken, StreamId};
 
 use super::places::Places;
 use super::record::{Network, TcpRecord};
@@ -23,13 +23,7 @@ pub(super) struct Keys(BTreeMap<ConnectionId, Arc<ConnectionKey>>);
 
 impl Keys {
     /// What identifies the conversation of a call to both of its ends.
-    pub(super) fn of(
-        &mut self,
-        call: &CallRef,
-        sockets: &Sockets,
-        places: &Places,
-        boot_id: &str,
-    ) -> Arc<ConnectionKey> {
+    pub(super) fn of(&mut self, call: &Call, sockets: &Sockets, places: &Places, boot_id: &str) -> Arc<ConnectionKey> {
         let addresses = sockets_of(sockets, call.streams, call.direction).and_then(addresses);
         if let Some(key) = key(call.session.as_ref(), addresses) {
             return Arc::new(key);
@@ -96,8 +90,8 @@ fn sockets_of(sockets: &Sockets, streams: Directions, asked: Direction) -> Optio
 
 /// Addresses of client and server, by whichever end is known.
 fn addresses([client, server]: [Option<&Socket>; 2]) -> Option<[SocketAddr; 2]> {
-    let client = client.map(|client| client.addresses());
-    let server = server.map(|server| server.addresses());
+    let client = client.map(Socket::addresses);
+    let server = server.map(Socket::addresses);
     client
         .or_else(|| server.map(|(own, other)| (other, own)))
         .map(|(client, server)| [client, server])

@@ -1,14 +1,13 @@
 //! Ring records in; calls, faults and verdicts out. No system calls but those of the facts' source:
 //! a recording goes through here as the live ring does.
 
+mod bytes;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use agent_abi::{DataRecord, Record, SocketRecord, VerdictCode, VerdictEntry, flags};
-use mcp_proto::{
-    Call, CallRef, Carrier, Content, Direction, Event, Limits, Loss, Nanos, ProcessId, Side, Stats, StreamId, Tracker,
-    Transfer, Verdict,
-};
+use agent_abi::{Record, VerdictCode, VerdictEntry};
+use mcp_proto::{Call, Direction, Event, Limits, Loss, Nanos, ProcessId, Stats, StreamId, Tracker, Verdict};
 
 use super::children::Children;
 use super::endpoints::{EndpointJudgement, Endpoints};
@@ -16,8 +15,9 @@ use super::network::{Keys, network};
 use super::places::Places;
 use super::programs::{Program, Programs};
 use super::record::{CallRecord, CallSource, FaultRecord};
-use super::sessions::{self as session, Sessions};
-use super::sockets::{Sockets, Way};
+use super::sessions::Sessions;
+use super::sockets::Sockets;
+use super::trace_id::Run;
 use super::windows::Windows;
 use crate::host::{ClockOffset, FactsSource, ProcessFacts, Processes};
 use crate::sink::Losses;
@@ -51,11 +51,6 @@ pub struct Origin {
     pub preexisting: HashSet<u64>,
 }
 
-/// Whether bytes begin like a record of TLS (RFC 8446, section 5.1).
-fn looks_sealed(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x14..=0x17, 3, 0..=4, ..])
-}
-
 /// From records to calls.
 pub struct Pipeline<S> {
     tracker: Tracker,
@@ -65,6 +60,8 @@ pub struct Pipeline<S> {
     sessions: Sessions,
     endpoints: Endpoints,
     keys: Keys,
+    /// Known with the first record of bytes.
+    run: Option<Run>,
     programs: Programs,
     windows: Windows,
     children: Children,
@@ -76,6 +73,8 @@ pub struct Pipeline<S> {
     latest: Nanos,
     outputs: VecDeque<Output>,
     undecodable: u64,
+    /// Records of TLS sessions that could not be told together with those of the other end.
+    unaligned: u64,
 }
 
 impl<S: FactsSource> Pipeline<S> {
@@ -89,6 +88,7 @@ impl<S: FactsSource> Pipeline<S> {
             sessions: Sessions::default(),
             endpoints: Endpoints::default(),
             keys: Keys::default(),
+            run: None,
             programs: Programs::default(),
             windows: Windows::default(),
             children: Children::default(),
@@ -98,24 +98,31 @@ impl<S: FactsSource> Pipeline<S> {
             latest: 0,
             outputs: VecDeque::new(),
             undecodable: 0,
+            unaligned: 0,
         }
     }
 
     /// Takes one record of the ring.
     pub fn record(&mut self, bytes: &[u8]) {
         match Record::decode(bytes) {
-            Ok(Record::Data(record, payload)) => self.data(&record, payload),
-            Ok(Record::Socket(record)) => self.socket(&record),
-            Ok(Record::Bind(record)) => self.bound(record.session, record.socket),
-            Ok(Record::Fork(fork)) => self.forked(fork.header.tgid, fork.value, fork.at),
-            Ok(Record::Exec { header, comm, args, .. }) => {
+            Ok(record) => self.take(record),
+            Err(_) => self.undecodable += 1,
+        }
+    }
+
+    fn take(&mut self, record: Record<'_>) {
+        match record {
+            Record::Data(record, payload) => self.data(&record, payload),
+            Record::Socket(record) => self.socket(&record),
+            Record::Bind(record) => self.bound(record.session, record.socket),
+            Record::Fork(fork) => self.forked(fork.header.tgid, fork.value, fork.at),
+            Record::Exec { header, comm, args, .. } => {
                 self.children.executed(header.tgid, comm);
                 self.programs.executed(header.tgid, comm, args);
             }
-            Ok(Record::Exit(exit)) => self.exited(exit.header.tgid, exit.at),
+            Record::Exit(exit) => self.exited(exit.header.tgid, exit.at),
             // That is the sensor's business.
-            Ok(Record::Mapped(_)) => {}
-            Err(_) => self.undecodable += 1,
+            Record::Mapped(_) => {}
         }
         self.collect();
     }
@@ -204,125 +211,7 @@ impl<S: FactsSource> Pipeline<S> {
         losses.add("sockets_evicted", self.sockets.evicted);
         losses.add("tls_sessions_unbound", self.sessions.unbound);
         losses.add("tls_records_dropped", self.sessions.dropped);
-    }
-
-    fn data(&mut self, record: &DataRecord, payload: &[u8]) {
-        if record.flags & flags::TLS != 0 {
-            match self.sessions.place(record, payload) {
-                session::Carrier::Socket(socket) => self.plaintext(record, payload, Some(socket)),
-                session::Carrier::Unknown => self.plaintext(record, payload, None),
-                session::Carrier::Waits => {}
-            }
-        } else if record.flags & flags::TCP != 0 {
-            self.tcp(record, payload);
-        } else {
-            self.move_bytes(record, payload, Way::own(record));
-        }
-    }
-
-    /// Bytes of a TCP connection.
-    fn tcp(&mut self, record: &DataRecord, payload: &[u8]) {
-        let Some(socket) = self.sockets.get_mut(record.pair) else {
-            return self.move_bytes(record, payload, Way::own(record));
-        };
-        socket.moved(record);
-        let way = Way::of(socket, socket.streams(), record);
-        let begins = record.flags & flags::FIRST != 0;
-        if begins && !socket.is_sealed && looks_sealed(payload) && !self.places.is_watched(way.stream) {
-            self.sockets.seal(record.pair);
-            self.sealed.push(record.header.tgid);
-        }
-        match self.sockets.get_mut(record.pair) {
-            Some(socket) if socket.is_sealed => {
-                if let Some(news) = socket.news() {
-                    self.places.seal(news);
-                }
-            }
-            _ => self.move_bytes(record, payload, way),
-        }
-    }
-
-    /// Bytes at the boundary of a TLS library.
-    fn plaintext(&mut self, record: &DataRecord, payload: &[u8], socket: Option<u64>) {
-        let way = match socket.and_then(|socket| self.sockets.get_mut(socket)) {
-            Some(socket) => {
-                socket.measured(record.tcp);
-                Way::of(socket, socket.plaintext(), record)
-            }
-            None => Way::unbound(record),
-        };
-        self.move_bytes(record, payload, way);
-    }
-
-    fn socket(&mut self, record: &SocketRecord) {
-        for (stream, at) in self.sockets.record(record).closed {
-            self.tracker.closed(stream, at);
-        }
-    }
-
-    /// The socket of a TLS session is known: its ciphertext is of no use any more.
-    fn bound(&mut self, session: u64, socket: u64) {
-        let held = self.sessions.bind(session, socket);
-        self.sockets.seal(socket);
-        if let Some(known) = self.sockets.get_mut(socket) {
-            known.is_bound = true;
-            if let Some(news) = known.news() {
-                self.places.seal(news);
-            }
-        }
-        self.release(held, Some(socket));
-    }
-
-    fn release(&mut self, held: VecDeque<(DataRecord, Box<[u8]>)>, socket: Option<u64>) {
-        for (record, payload) in held {
-            self.plaintext(&record, &payload, socket);
-        }
-    }
-
-    fn move_bytes(&mut self, record: &DataRecord, payload: &[u8], way: Way) {
-        self.latest = self.latest.max(record.exited);
-        if record.flags & flags::FIRST != 0 {
-            self.places.note(way.stream, record);
-            self.windows.note(record);
-        }
-        let bits = record.flags;
-        let transfer = Transfer {
-            stream: way.stream,
-            pair: way.pair,
-            carrier: match (bits & flags::SOCKET != 0, bits & flags::NAMED != 0) {
-                _ if bits & (flags::TCP | flags::TLS) != 0 => Carrier::Tcp,
-                (false, _) => Carrier::Pipe,
-                (true, false) => Carrier::SocketPair,
-                (true, true) => Carrier::UnixSocket,
-            },
-            fresh: if bits & flags::TLS != 0 {
-                bits & flags::FRESH != 0
-            } else {
-                record.ino != 0 && !self.origin.preexisting.contains(&record.ino)
-            },
-            absolute: bits & flags::TCP != 0,
-            ends: way.ends,
-            side: if bits & flags::READ != 0 {
-                Side::Reader
-            } else {
-                Side::Writer
-            },
-            process: self.process(record.header.tgid),
-            entered: if record.entered == 0 {
-                record.exited
-            } else {
-                record.entered
-            },
-            exited: record.exited,
-            offset: record.offset,
-            len: record.len,
-            content: Content {
-                at: u64::from(record.at),
-                bytes: payload,
-            },
-            last: bits & flags::LAST != 0,
-        };
-        self.tracker.transfer(&transfer);
+        losses.add("tls_records_unaligned", self.unaligned);
     }
 
     /// The process of this pid. What it was started as is read with its first byte: most processes
@@ -395,35 +284,26 @@ impl<S: FactsSource> Pipeline<S> {
 
     fn call(&mut self, call: Call) {
         let facts = |process: Option<ProcessId>| process.and_then(|process| self.processes.facts(process));
-        let (client, server) = (facts(call.client.process).cloned(), facts(call.server.process).cloned());
-        if !self.is_selected(client.as_ref()) && !self.is_selected(server.as_ref()) {
+        let (client, server) = (facts(call.client.process), facts(call.server.process));
+        if !self.is_selected(client) && !self.is_selected(server) {
             return;
         }
-        let mut key = |call: &CallRef| self.keys.of(call, &self.sockets, &self.places, &self.origin.boot_id);
-        let own = key(&CallRef {
-            connection: call.connection,
-            direction: call.direction,
-            sequence: call.sequence,
-            streams: call.streams,
-            session: call.session.clone(),
-        });
-        let relays = call.relays.clone().map(|relayed| {
-            let key = key(&relayed);
-            (relayed, key)
-        });
+        // There is no call without a record.
+        let Some(run) = &self.run else { return };
+        let Origin { boot_id, clock, .. } = &self.origin;
+        let key = self.keys.of(&call, &self.sockets, &self.places, boot_id);
         let responder = match call.direction {
-            Direction::ClientToServer => server.as_ref(),
-            Direction::ServerToClient => client.as_ref(),
+            Direction::ClientToServer => server,
+            Direction::ServerToClient => client,
         };
-        let account = responder.and_then(|facts| self.windows.account(&call, facts.pid, &self.children));
         let source = CallSource {
-            account,
-            connection: &own,
-            client: client.as_ref(),
-            server: server.as_ref(),
+            account: responder.and_then(|facts| self.windows.account(&call, facts.pid, &self.children)),
+            run,
+            connection: &key,
+            client,
+            server,
             network: network(&self.sockets, &call),
-            relays,
-            clock: self.origin.clock,
+            clock: *clock,
         };
         let record = CallRecord::new(call, source);
         self.outputs.push_back(Output::Call(Box::new(record)));
@@ -436,3 +316,6 @@ impl<S: FactsSource> Pipeline<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

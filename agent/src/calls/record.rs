@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mcp_proto::{
-    Call, CallRef, Carrier, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext, Transport,
+    Call, CallRef, Carrier, Continuation, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext,
+    Transport,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -15,7 +16,7 @@ use serde_json::value::RawValue;
 use super::{
     causes::{Account, Upstream},
     parts::{Instants, Parts, micros},
-    trace_id::{ConnectionKey, Ids, ShortId, TraceId, call_id, session_id},
+    trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId, session_id},
 };
 use crate::host::{ClockOffset, ProcessFacts};
 
@@ -174,6 +175,8 @@ pub struct CallSource<'a> {
     /// What the server's time was spent on, and whether it was shared with other calls, where that was
     /// measured.
     pub account: Option<(Account, bool)>,
+    /// The run of the agent that has seen it.
+    pub run: &'a Run,
     /// Names the connection to both of its ends.
     pub connection: &'a ConnectionKey,
     /// The client's process.
@@ -182,8 +185,6 @@ pub struct CallSource<'a> {
     pub server: Option<&'a Arc<ProcessFacts>>,
     /// The connection, where it has addresses.
     pub network: Option<Network>,
-    /// The call that it passes on, and what identifies its connection.
-    pub relays: Option<(CallRef, Arc<ConnectionKey>)>,
     /// From CLOCK_MONOTONIC to the time of day.
     pub clock: ClockOffset,
 }
@@ -211,11 +212,13 @@ impl CallRecord {
             client,
             server,
             network,
-            relays,
             clock,
+            run,
         } = source;
         let (account, shared) = account.unwrap_or_default();
-        let ids = Ids::of(&call, connection);
+        let ids = Ids::of(&call, connection, run);
+        let relayed = |relayed: CallRef| run.call(relayed.connection, relayed.direction, relayed.sequence);
+        let continued = |earlier: Continuation| run.call(call.connection, call.direction, earlier.sequence);
         let instants = Instants::of(&call);
         let start = instants.first();
         let first_byte = call
@@ -263,15 +266,13 @@ impl CallRecord {
             loss: call.loss,
             result_type: call.result_type.map(result_type_code),
             task: call.task.map(TaskRecord::new),
-            continues: call
-                .continues
-                .map(|earlier| call_id(connection, call.direction, earlier.sequence)),
+            continues: call.continues.map(continued),
             http_status: call.http_status,
             tcp: network.and_then(|network| network.tcp).map(|tcp| TcpRecord {
                 time_to_first_byte_us: first_byte,
                 ..tcp
             }),
-            parent_call: relays.map(|(relayed, key)| call_id(&key, relayed.direction, relayed.sequence)),
+            parent_call: call.relays.map(relayed),
             instants,
             ended: call.ended,
             clock,

@@ -1,12 +1,13 @@
 //! Ids that everybody who sees a call arrives at, without talking.
 //!
-//! Each id is a hash of facts that both ends of a connection see. Two agents that watch one end
-//! each so put the client's span and the server's span into the same trace.
+//! Ids of traces and spans are hashes of facts that both ends of a connection see. Two agents that
+//! watch one end each so put the client's span and the server's span into the same trace. The id of
+//! the call itself is the agent's own.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-use mcp_proto::{Call, Direction};
+use mcp_proto::{Call, ConnectionId, Direction, Nanos};
 use sha2::{Digest, Sha256};
 
 /// What identifies a conversation to both of its ends, and nothing else: of a session its token, of
@@ -15,7 +16,7 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionKey {
     name: String,
-    /// Proxies pass session tokens on: which server is meant.
+    /// Proxies pass session tokens on: which of their servers is meant.
     server: Option<SocketAddr>,
 }
 
@@ -35,6 +36,35 @@ impl ConnectionKey {
             name: format!("session:{hash}"),
             server,
         }
+    }
+}
+
+/// One run of an agent, or what was recorded of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    boot_id: String,
+    began: Nanos,
+}
+
+impl Run {
+    /// The run whose first record is of the instant `began`.
+    #[must_use]
+    pub fn new(boot_id: String, began: Nanos) -> Self {
+        Self { boot_id, began }
+    }
+
+    /// The id of a call: of facts that are known before the call has ended, for others refer to it.
+    #[must_use]
+    pub fn call(&self, connection: ConnectionId, direction: Direction, sequence: u64) -> ShortId {
+        let [began, connection, sequence] = [self.began, connection.0, sequence].map(u64::to_be_bytes);
+        let parts = [
+            self.boot_id.as_bytes(),
+            &began,
+            &connection,
+            direction_code(direction),
+            &sequence,
+        ];
+        ShortId(prefix(&digest("call", &parts)))
     }
 }
 
@@ -60,39 +90,34 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// The ids of `call` on the connection that `key` names.
+    /// The ids of `call`, seen in `run`, on the connection that `key` names.
     #[must_use]
-    pub fn of(call: &Call, key: &ConnectionKey) -> Self {
+    pub fn of(call: &Call, key: &ConnectionKey, run: &Run) -> Self {
         let raw_id = call.request_id.0.as_bytes();
         // Which of the requests with this id is meant: by where it lies, if that is the same to all
         // who see it, else by how many were seen before it.
         let sequence = call.position.unwrap_or(call.sequence).to_be_bytes();
         let direction = direction_code(call.direction);
-        let hash = |label: &str| digest(label, &[key.name.as_bytes(), direction, raw_id, &sequence]);
+        let parts = [key.name.as_bytes(), direction, raw_id, &sequence];
         let trace = match &call.trace_context {
             Some(context) => context.trace_id,
-            None => prefix(&hash("trace")),
+            None => prefix(&digest("trace", &parts)),
         };
+        // The hops of a call through proxies are spans of one trace.
+        let server = key.server.map(|server| server.to_string());
+        let hop = server.as_ref().map(String::as_bytes);
+        let parts: Vec<_> = parts.into_iter().chain(hop).collect();
+        let span = |label: &str| ShortId(prefix(&digest(label, &parts)));
         Self {
-            call: call_id(key, call.direction, call.sequence),
+            call: run.call(call.connection, call.direction, call.sequence),
             trace: TraceId(trace),
-            client_span: ShortId(prefix(&hash("client span"))),
-            server_span: ShortId(prefix(&hash("server span"))),
+            client_span: span("client span"),
+            server_span: span("server span"),
         }
     }
 }
 
-/// The id of the call at a position of its connection and direction.
-#[must_use]
-pub fn call_id(key: &ConnectionKey, direction: Direction, sequence: u64) -> ShortId {
-    let sequence = sequence.to_be_bytes();
-    let server = key.server.map(|server| server.to_string());
-    let mut parts = vec![key.name.as_bytes(), direction_code(direction), &sequence];
-    parts.extend(server.as_ref().map(|server| server.as_bytes()));
-    ShortId(prefix(&digest("call", &parts)))
-}
-
-/// The id of a conversation whose session is its connection.
+/// The id of a session, or of a conversation whose session is its connection.
 #[must_use]
 pub fn session_id(key: &ConnectionKey) -> ShortId {
     ShortId(prefix(&digest("session", &[key.name.as_bytes()])))
@@ -155,30 +180,35 @@ mod tests {
     use super::*;
     use crate::calls::record::tests::call;
 
+    fn ids_of(call: &Call, key: &ConnectionKey) -> Ids {
+        Ids::of(call, key, &Run::new("boot".to_owned(), 7))
+    }
+
     fn key(name: &str) -> ConnectionKey {
         ConnectionKey::new(name.to_owned())
     }
 
     #[test]
     fn stable() {
-        let ids = Ids::of(&call(), &key("boot:1:2"));
-        assert_eq!(ids, Ids::of(&call(), &key("boot:1:2")));
+        let ids = ids_of(&call(), &key("boot:1:2"));
+        assert_eq!(ids, ids_of(&call(), &key("boot:1:2")));
         // Agents of different versions must agree: these values never change.
         assert_eq!(ids.trace.to_string(), "541d32480ae3180f8c1c7d4290f77f64");
-        assert_eq!(ids.call.to_string(), "12fca15b679c5173");
         assert_eq!(session_id(&key("boot:1:2")).to_string(), "ac5a9cec133505c6");
     }
 
     #[test]
     fn every_fact_counts() {
-        let base = Ids::of(&call(), &key("a"));
+        let base = ids_of(&call(), &key("a"));
         let mut other = call();
         other.direction = Direction::ServerToClient;
-        let reversed = Ids::of(&other, &key("a"));
+        let reversed = ids_of(&other, &key("a"));
         let mut other = call();
         other.sequence += 1;
-        let next = Ids::of(&other, &key("a"));
-        let elsewhere = Ids::of(&call(), &key("b"));
+        let next = ids_of(&other, &key("a"));
+        let mut other = call();
+        other.connection = ConnectionId(2);
+        let elsewhere = ids_of(&other, &key("b"));
         for ids in [reversed, next, elsewhere] {
             assert_ne!(ids.trace, base.trace);
             assert_ne!(ids.call, base.call);
@@ -189,6 +219,35 @@ mod tests {
     }
 
     #[test]
+    fn a_position_that_all_see_is_worth_more_than_a_count() {
+        let at = |position: Option<u64>, sequence: u64| {
+            let mut call = call();
+            (call.position, call.sequence) = (position, sequence);
+            ids_of(&call, &key("a")).trace
+        };
+        assert_eq!(at(Some(900), 1), at(Some(900), 2));
+        assert_ne!(at(Some(900), 1), at(Some(901), 1));
+        assert_ne!(at(None, 1), at(None, 2));
+    }
+
+    #[test]
+    fn a_session_is_known_by_its_token_and_does_not_tell_it() {
+        let [one, other] = ["10.0.0.1:80", "10.0.0.2:80"].map(|server| server.parse().ok());
+        let (one, other) = (
+            ConnectionKey::of_session(b"token", one),
+            ConnectionKey::of_session(b"token", other),
+        );
+        assert_eq!(session_id(&one), session_id(&other));
+        let [first, second] = [&one, &other].map(|key| ids_of(&call(), key));
+        assert_eq!(first.trace, second.trace, "hops of one call");
+        assert_ne!(first.client_span, second.client_span);
+        assert!(!format!("{one:?}").contains("token"));
+        // As above: these never change.
+        assert_eq!(session_id(&one).to_string(), "4211f02943ee8cf1");
+        assert_eq!(first.trace.to_string(), "40b45a13a5953b6ed31499496ff18306");
+    }
+
+    #[test]
     fn a_trace_context_of_the_wire_wins() {
         let mut traced = call();
         traced.trace_context = Some(TraceContext {
@@ -196,9 +255,9 @@ mod tests {
             parent_id: [8; 8],
             flags: 1,
         });
-        let ids = Ids::of(&traced, &key("a"));
+        let ids = ids_of(&traced, &key("a"));
         assert_eq!(ids.trace.to_string(), "07".repeat(16));
-        assert_eq!(ids.call, Ids::of(&call(), &key("a")).call);
-        assert_eq!(ids.server_span, Ids::of(&call(), &key("a")).server_span);
+        assert_eq!(ids.call, ids_of(&call(), &key("a")).call);
+        assert_eq!(ids.server_span, ids_of(&call(), &key("a")).server_span);
     }
 }

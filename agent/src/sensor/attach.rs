@@ -2,7 +2,8 @@
 
 use agent_abi::{ABSENT, ENTRY_SLOTS, Entry, FIELDS, Field, Membership, global};
 use aya::maps::{Array, Map, MapData};
-use aya::programs::{FEntry, FExit, RawTracePoint};
+use aya::programs::{FEntry, FExit, ProgramType, RawTracePoint};
+use aya::sys::{BpfHelper, is_helper_supported};
 use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -117,6 +118,9 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
     };
     let regs_on_stack = older_than(5, 15);
     let switch_tells_state = 1 - older_than(5, 19);
+    let typed_task = u32::from(
+        is_helper_supported(ProgramType::RawTracePoint, BpfHelper::BPF_FUNC_get_current_task_btf).unwrap_or(false),
+    );
     let wake_at = settings.ring_bytes / WAKE_SHARE;
     let mut loader = EbpfLoader::new();
     loader
@@ -127,6 +131,7 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
         .override_global(global::BUDGET, &settings.budget_bytes, true)
         .override_global(global::REGS_ON_STACK, &regs_on_stack, true)
         .override_global(global::SWITCH_TELLS_STATE, &switch_tells_state, true)
+        .override_global(global::TYPED_TASK, &typed_task, true)
         .override_global(global::WAKE_AT, &wake_at, true);
     for (name, offset) in &offsets {
         loader.override_global(name, offset, true);

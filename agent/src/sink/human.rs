@@ -13,6 +13,8 @@ use crate::calls::{CallRecord, FaultRecord, Parts, Party};
 
 /// Columns of a name.
 const NAME: usize = 14;
+/// Columns of how it travels.
+const VIA: usize = 7;
 /// Columns of method and target.
 const OPERATION: usize = 30;
 /// Columns of the parts of the latency.
@@ -82,7 +84,8 @@ impl Human {
         let parts = self.paint(DIM, column(&parts(&call.parts_us), PARTS));
         let operation = column(&operation(call), OPERATION);
         let mut line = format!(
-            "{time:<12} {client} {arrow} {server} {operation} {latency:>8} {parts} {outcome} {}",
+            "{time:<12} {client} {arrow} {server} {} {operation} {latency:>8} {parts} {outcome} {}",
+            column(via(call), VIA),
             column(&sizes, SIZES),
         );
         if !call.loss.is_empty() {
@@ -141,14 +144,26 @@ impl Sink for Human {
 
 fn header() -> String {
     format!(
-        "{:<12} {} {} {:>8} {} {} REQ→RESP",
+        "{:<12} {} {} {} {:>8} {} {} REQ→RESP",
         "TIME (UTC)",
         column("CLIENT → SERVER", 2 * NAME + 3),
+        column("VIA", VIA),
         column("METHOD", OPERATION),
         "LATENCY",
         column("PARTS (ms)", PARTS),
         column("OUTCOME", OUTCOME),
     )
+}
+
+/// How messages travel, by the scheme that a URL would have.
+fn via(call: &CallRecord) -> &'static str {
+    match (call.transport, call.tls) {
+        ("http", true) => "https",
+        ("sse", true) => "sse/tls",
+        ("websocket", false) => "ws",
+        ("websocket", true) => "wss",
+        (transport, _) => transport,
+    }
 }
 
 fn label(party: Option<&Party>) -> &str {

@@ -234,10 +234,12 @@ pub(super) fn operation(call: &CallRecord) -> String {
     }
 }
 
-/// The outcome, and the code when it is an error of the protocol.
+/// The outcome, and the code when it is an error of the protocol or of HTTP.
 pub(super) fn outcome_label(call: &CallRecord) -> String {
-    match call.error_code {
-        Some(code) => format!("{} {code}", call.outcome.code()),
-        None => call.outcome.code().to_owned(),
+    let outcome = call.outcome.code();
+    match (call.error_code, call.http_status) {
+        (Some(code), _) => format!("{outcome} {code}"),
+        (None, Some(status)) if call.outcome == Outcome::HttpError => format!("{outcome} {status}"),
+        (None, _) => outcome.to_owned(),
     }
 }

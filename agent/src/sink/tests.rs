@@ -1,9 +1,9 @@
 use std::sync::{Arc, Mutex};
 
-use mcp_proto::{Call, Loss, Outcome};
+use mcp_proto::{Call, Loss, Outcome, Transport};
 
 use super::*;
-use crate::calls::record::tests::{call, record};
+use crate::calls::record::tests::{call, network, record, record_over};
 
 /// Memory that a test can still read after it was handed to a sink.
 #[derive(Clone, Default)]
@@ -84,7 +84,7 @@ fn lines_for_people() {
     let text = human(&[record(call()), error], Colour::Off, &losses);
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[0].starts_with("TIME (UTC)   CLIENT → SERVER"), "{text}");
-    let expected = "00:00:00.001 host           → python         tools/call echo                  \
+    let expected = "00:00:00.001 host           → python         stdio   tools/call echo                  \
                     42.0us (queue 0.001 server 0.04 back 0.001 xfer 0.002)    ok               100B→2.00K";
     assert_eq!(lines[1], expected);
     assert!(lines[2].contains("rpc_error -32602"), "{text}");
@@ -99,6 +99,33 @@ fn lines_for_people() {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
     assert!(!text.contains('\x1b'));
+}
+
+#[test]
+fn how_a_call_travels() {
+    let over = |transport, outcome, status| {
+        let mut call = call();
+        (call.transport, call.outcome, call.http_status) = (transport, outcome, status);
+        call
+    };
+    let records = [
+        record(over(Transport::Http, Outcome::Ok, Some(200))),
+        record_over(over(Transport::Http, Outcome::HttpError, Some(404)), Some(network())),
+        record_over(over(Transport::Sse, Outcome::Ok, Some(202)), Some(network())),
+        record(over(Transport::WebSocket, Outcome::HttpError, None)),
+    ];
+    let text = human(&records, Colour::Off, &Losses::default());
+    let lines: Vec<_> = text.lines().collect();
+    for (line, via, outcome) in [
+        (1, "http", "ok"),
+        (2, "https", "http_error 404"),
+        (3, "sse/tls", "ok"),
+        (4, "ws", "http_error"),
+    ] {
+        assert!(lines[line].contains(&format!(" {via:<7} tools/call ")), "{text}");
+        assert!(lines[line].contains(&format!(" {outcome:<16} 100B")), "{text}");
+    }
+    assert!(text.contains("1 http_error 404"), "{text}");
 }
 
 #[test]

@@ -42,6 +42,19 @@ const CALL: &[&str] = &[
     "upstreams",
     "shared_window",
     "loss",
+    "result_type",
+    "task",
+    "continues",
+    "http_status",
+    "tcp",
+    "parent_call",
+];
+const TCP: &[&str] = &[
+    "connect_us",
+    "time_to_first_byte_us",
+    "srtt_us",
+    "retransmits",
+    "in_flight_bytes",
 ];
 const END: &[&str] = &[
     "pid",
@@ -69,6 +82,7 @@ const OUTCOMES: &[&str] = &[
     "ok",
     "tool_error",
     "rpc_error",
+    "http_error",
     "cancelled",
     "abandoned",
     "client_exit",
@@ -97,6 +111,13 @@ fn check_line(call: &Value) -> Result<()> {
         if !call[end].is_null() {
             keys(&call[end], END)?;
         }
+    }
+    ensure!(
+        call["tcp"].is_null() == (call["client_address"].is_null() && call["server_address"].is_null()),
+        "facts of a connection without its addresses, or the other way round"
+    );
+    if !call["tcp"].is_null() {
+        keys(&call["tcp"], TCP)?;
     }
     ensure!(hex(&call["trace_id"], 32), "trace_id is not 32 hex digits");
     for span in ["client_span_id", "server_span_id"] {

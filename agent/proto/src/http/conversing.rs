@@ -6,12 +6,12 @@ use super::session::SessionKey;
 use super::tracking::Place;
 use super::{ResponseHead, Verb};
 use crate::connection::{Connection, Part};
-use crate::json::Envelope;
+use crate::json::{Envelope, Field};
 use crate::pairing::Seen;
 use crate::recognise::{self, Sign};
 use crate::rpc::{self, Kind};
 use crate::tracker::Tracker;
-use crate::{ConnectionId, Direction, SessionToken, Transport, connection};
+use crate::{ConnectionId, Direction, Outcome, SessionToken, Transport, connection};
 
 impl Tracker {
     /// Takes what a body was found to hold.
@@ -117,6 +117,9 @@ impl Tracker {
             &mut stream.reported,
             &mut self.output,
         );
+        if kind == Kind::Notification && connection.web.as_ref().is_some_and(|web| web.token.is_none()) {
+            return self.cancel_elsewhere(place, envelope, seen);
+        }
         if let Some((slot, part)) = part
             && let Some(it) = connection.calls.get_mut(slot)
         {
@@ -151,6 +154,30 @@ impl Tracker {
         self.settle(place.stream);
     }
 
+    /// Without a session, a cancellation reaches its call by the client that made both.
+    fn cancel_elsewhere(&mut self, place: Place, envelope: &Envelope, seen: Seen) {
+        if envelope.bytes(Field::Method) != Some(b"notifications/cancelled") {
+            return;
+        }
+        let (Some(id), Some(own)) = (rpc::token(envelope, Field::RequestId), self.links.get(&place.link)) else {
+            return;
+        };
+        let same = self.links.values().filter(|link| link.service == own.service);
+        let conversations = same.flat_map(|link| &link.conversations);
+        let found = conversations.filter_map(|conversation| {
+            let connection = self.connections.get(conversation)?;
+            let slot = *connection.from_client.ids.get(id)?;
+            let call = &connection.calls.get(slot)?.call;
+            (call.client.process == seen.process).then_some((*conversation, slot))
+        });
+        let mut found = found.take(2);
+        if let (Some((conversation, slot)), None) = (found.next(), found.next())
+            && let Some(connection) = self.connections.get_mut(&conversation)
+        {
+            connection.end(slot, Outcome::Cancelled, seen.at, &mut self.output);
+        }
+    }
+
     /// The conversation that a message belongs to: its session's, else its connection's.
     fn conversation(&mut self, place: Place, envelope: &Envelope) -> Option<ConnectionId> {
         if let Some(known) = self.exchange_conversation(place) {
@@ -164,7 +191,7 @@ impl Tracker {
             token: token.into(),
             service,
         });
-        let asks = envelope.bytes(crate::json::Field::Method) == Some(b"initialize");
+        let asks = envelope.bytes(Field::Method) == Some(b"initialize");
         let in_flight = |id: ConnectionId| {
             let originator = self.connections.get(&id).map(|connection| &connection.from_client);
             rpc::id(envelope).is_some_and(|rpc_id| originator.is_some_and(|it| it.ids.contains_key(rpc_id)))

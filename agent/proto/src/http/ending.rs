@@ -7,6 +7,7 @@ use super::session::SessionKey;
 use super::tracking::Place;
 use super::{Media, Verb};
 use crate::connection::note;
+use crate::track::State;
 use crate::tracker::{Timer, Tracker};
 use crate::{Direction, Loss, Nanos, Outcome, PairId, StreamId, Transport};
 
@@ -141,6 +142,17 @@ impl Tracker {
         }
     }
 
+    /// The socket that writes `stream` has closed its side, whether or not all that it wrote was read.
+    pub fn writer_closed(&mut self, stream: StreamId, at: Nanos) {
+        if let Some(track) = self.streams.get(&stream)
+            && let State::Web { link, direction } = track.state
+            && let Some(link) = self.links.get_mut(&link)
+            && direction == Direction::ClientToServer
+        {
+            link.closing.client_closed.get_or_insert(at);
+        }
+    }
+
     /// Time has passed since something happened to a connection.
     pub(crate) fn link_timeout(&mut self, pair: PairId, now: Nanos) {
         let patience = self.output.limits.early_wait;
@@ -193,8 +205,13 @@ impl Tracker {
             return;
         };
         let mut conversations = link.conversations.clone();
+        let left = link.closing.client_closed.filter(|_| outcome == Outcome::ClientExit);
         for exchange in std::mem::take(&mut link.exchanges) {
-            self.end_posted(&exchange.posted, outcome, None, at);
+            // Who closes a connection and then ends has left before.
+            match left {
+                Some(left) => self.client_left(&exchange, left),
+                None => self.end_posted(&exchange.posted, outcome, None, at),
+            }
             // Whoever has left has left all of the session, but only its exchanges name it.
             conversations.extend(exchange.conversation);
         }

@@ -105,6 +105,13 @@ pub(crate) struct Closing {
     pub(crate) waits: bool,
 }
 
+impl Closing {
+    /// Whether one side has closed its end.
+    pub(crate) fn is_begun(self) -> bool {
+        self.client_closed.is_some() || self.server_closed.is_some()
+    }
+}
+
 /// A connection that carries HTTP.
 #[derive(Debug)]
 pub(crate) struct Link {

@@ -1,6 +1,7 @@
 //! From bytes of HTTP to exchanges.
 
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::body::Body;
@@ -218,6 +219,10 @@ impl Tracker {
             link.exchanges.pop_front();
             self.output.stats.held_dropped += 1;
         }
+        if link.exchanges.is_empty() {
+            // Mostly it stays alone.
+            link.exchanges = VecDeque::with_capacity(1);
+        }
         link.exchanges.push_back(exchange);
         if likely {
             self.watch_link(place.link);
@@ -311,6 +316,8 @@ impl Tracker {
                 }
             }
             Direction::ClientToServer => exchange.is_asked = true,
+            // How the connection ended says how the exchange did.
+            Direction::ServerToClient if cut && link.closing.is_begun() => link.end_answer(),
             Direction::ServerToClient => {
                 link.end_answer();
                 if let Some(exchange) = link.remove(place.exchange) {

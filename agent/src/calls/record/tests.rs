@@ -54,8 +54,32 @@ pub(crate) fn call() -> Call {
     }
 }
 
+fn run() -> Run {
+    Run::new("boot".to_owned(), 7)
+}
+
 /// The record of a call between two known processes.
 pub(crate) fn record(call: Call) -> CallRecord {
+    record_over(call, None)
+}
+
+/// A connection with addresses.
+pub(crate) fn network() -> Network {
+    Network {
+        client: "127.0.0.1:40312".parse().ok(),
+        server: "[::1]:7900".parse().ok(),
+        tls: true,
+        tcp: Some(TcpRecord {
+            srtt_us: 7,
+            retransmits: 1,
+            in_flight_bytes: 9,
+            ..TcpRecord::default()
+        }),
+    }
+}
+
+/// As [`record`], over such a connection.
+pub(crate) fn record_over(call: Call, network: Option<Network>) -> CallRecord {
     let facts = |pid, comm: &str| {
         Arc::new(ProcessFacts {
             pid,
@@ -72,18 +96,22 @@ pub(crate) fn record(call: Call) -> CallRecord {
         call,
         CallSource {
             account: None,
+            run: &run(),
             connection: &key,
             client: client.as_ref(),
             server: server.as_ref(),
-            network: None,
-            relays: None,
+            network,
             clock,
         },
     )
 }
 
+fn json_of(record: &CallRecord) -> Value {
+    serde_json::to_value(record).unwrap()
+}
+
 fn json(call: Call) -> Value {
-    serde_json::to_value(record(call)).unwrap()
+    json_of(&record(call))
 }
 
 #[test]
@@ -161,6 +189,39 @@ fn values() {
 }
 
 #[test]
+fn values_of_http() {
+    let mut over = call();
+    (over.transport, over.carrier) = (Transport::Http, Carrier::Tcp);
+    over.http_status = Some(404);
+    over.outcome = Outcome::HttpError;
+    over.relays = Some(mcp_proto::CallRef {
+        connection: ConnectionId(9),
+        direction: Direction::ClientToServer,
+        sequence: 3,
+        streams: [None, None],
+        session: None,
+    });
+    let record = json_of(&record_over(over, Some(network())));
+    assert_eq!(
+        (&record["transport"], &record["network_transport"]),
+        (&json!("http"), &json!("tcp"))
+    );
+    assert_eq!(
+        (&record["http_status"], &record["outcome"]),
+        (&json!(404), &json!("http_error"))
+    );
+    assert_eq!((&record["tls"], &record["session"]), (&json!(true), &Value::Null));
+    assert_eq!(record["client_address"], "127.0.0.1:40312");
+    assert_eq!(record["server_address"], "[::1]:7900");
+    // The request's last byte was written at 10.5 us, the response's first byte read at 51 us.
+    let tcp = json!({"connect_us": null, "time_to_first_byte_us": 40.5, "srtt_us": 7,
+        "retransmits": 1, "in_flight_bytes": 9});
+    assert_eq!(record["tcp"], tcp);
+    let outer = run().call(ConnectionId(9), Direction::ClientToServer, 3);
+    assert_eq!(record["parent_call"], outer.to_string());
+}
+
+#[test]
 fn an_id_is_emitted_as_the_wire_had_it() {
     for token in [
         "7",
@@ -203,7 +264,7 @@ fn one_end_and_no_answer() {
         status: None,
         age: Some(1500),
     });
-    let earlier = call_id(&ConnectionKey::new("boot:1:2".to_owned()), Direction::ClientToServer, 1);
+    let earlier = run().call(ConnectionId(1), Direction::ClientToServer, 1);
     let record = json(one);
     assert_eq!(record["seen_by"], json!(["server"]));
     assert_eq!(

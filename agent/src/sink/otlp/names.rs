@@ -11,12 +11,18 @@ pub(super) const GEN_AI_PROMPT_NAME: &str = "gen_ai.prompt.name";
 pub(super) const GEN_AI_OPERATION_NAME: &str = "gen_ai.operation.name";
 pub(super) const JSONRPC_REQUEST_ID: &str = "jsonrpc.request.id";
 pub(super) const NETWORK_TRANSPORT: &str = "network.transport";
+pub(super) const NETWORK_PROTOCOL_NAME: &str = "network.protocol.name";
+pub(super) const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+/// Names of an end's address and port.
+pub(super) type AddressNames = [&'static str; 2];
+pub(super) const SERVER_ADDRESS: AddressNames = ["server.address", "server.port"];
+pub(super) const CLIENT_ADDRESS: AddressNames = ["client.address", "client.port"];
 
 /// Id of the call, as `mcpsonar trace --json` has it under `call`.
 pub(super) const CALL_ID: &str = "mcpsonar.call.id";
-/// How the call ended: ok, tool_error, rpc_error, cancelled, abandoned, client_exit, server_exit, pending.
+/// How the call ended: ok, tool_error, rpc_error, http_error, cancelled, abandoned, client_exit, server_exit, pending.
 pub(super) const OUTCOME: &str = "mcpsonar.outcome";
-/// How messages travel: stdio, socket.
+/// How messages travel: stdio, socket, http, sse, websocket.
 pub(super) const TRANSPORT: &str = "mcpsonar.transport";
 /// Seconds from the write of the request to its first read.
 pub(super) const REQUEST_QUEUE: &str = "mcpsonar.part.request_queue";
@@ -40,3 +46,18 @@ pub(super) const RESULT_TYPE: &str = "mcpsonar.result.type";
 pub(super) const TASK_ID: &str = "mcpsonar.task.id";
 /// Id of the call that this one continues.
 pub(super) const CONTINUES: &str = "mcpsonar.call.continues";
+/// Id of the call that this one passes on, on the other side of a relay.
+pub(super) const PARENT: &str = "mcpsonar.call.parent";
+/// Whether the connection carries TLS that was looked into; absent without TLS.
+pub(super) const TLS: &str = "mcpsonar.tls";
+/// Seconds from SYN to established. These five are of the TCP connection that carried the request, at
+/// the client's end where that was seen.
+pub(super) const TCP_CONNECT: &str = "mcpsonar.tcp.connect";
+/// Seconds from the request's last byte written to the response's first byte read.
+pub(super) const TCP_FIRST_BYTE: &str = "mcpsonar.tcp.time_to_first_byte";
+/// Smoothed round-trip time, seconds.
+pub(super) const TCP_RTT: &str = "mcpsonar.tcp.rtt";
+/// Segments sent again since the connection began.
+pub(super) const TCP_RETRANSMITS: &str = "mcpsonar.tcp.retransmits";
+/// Bytes written and not yet acknowledged.
+pub(super) const TCP_IN_FLIGHT: &str = "mcpsonar.tcp.in_flight";

@@ -1,5 +1,6 @@
 //! Spans of a call after the MCP semantic conventions.
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mcp_proto::{Direction, Nanos, Outcome};
@@ -83,11 +84,11 @@ fn span(
         parent_span_id: parent.map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.0)),
         // Every parent is of another process.
         parent_span_is_remote: parent.is_some(),
+        attributes: attributes(call, &kind, error.as_deref()),
         span_kind: kind,
         name: name(call).into(),
         start_time: time(call, start),
         end_time: time(call, end),
-        attributes: attributes(call, error.as_deref()),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
@@ -120,12 +121,16 @@ fn error_type(call: &CallRecord, kind: &SpanKind) -> Option<String> {
             Some(code) => Some(code.to_string()),
             None => Some("_OTHER".to_owned()),
         },
+        Outcome::HttpError => Some(
+            call.http_status
+                .map_or_else(|| "_OTHER".to_owned(), |status| status.to_string()),
+        ),
         failed => Some(failed.code().to_owned()),
     }
 }
 
-fn attributes(call: &CallRecord, error: Option<&str>) -> Vec<KeyValue> {
-    let mut out = Attributes(Vec::with_capacity(20));
+fn attributes(call: &CallRecord, kind: &SpanKind, error: Option<&str>) -> Vec<KeyValue> {
+    let mut out = Attributes(Vec::with_capacity(32));
     out.text(names::MCP_METHOD_NAME, Some(&call.method));
     out.text(names::MCP_PROTOCOL_VERSION, call.protocol_version.as_deref());
     out.text(names::MCP_RESOURCE_URI, call.resource.as_deref());
@@ -137,11 +142,20 @@ fn attributes(call: &CallRecord, error: Option<&str>) -> Vec<KeyValue> {
     );
     out.text(names::JSONRPC_REQUEST_ID, request_id(call.request_id.get()).as_deref());
     out.text(names::NETWORK_TRANSPORT, Some(call.network_transport));
+    out.text(names::NETWORK_PROTOCOL_NAME, protocol_name(call.transport));
+    // Each end is told of the other: which of them has connected does not depend on who asks.
+    match kind {
+        SpanKind::Client => out.address(names::SERVER_ADDRESS, call.server_address.as_deref()),
+        _ => out.address(names::CLIENT_ADDRESS, call.client_address.as_deref()),
+    }
     out.text(names::ERROR_TYPE, error);
     out.text(
         names::RPC_RESPONSE_STATUS_CODE,
         call.error_code.map(|code| code.to_string()).as_deref(),
     );
+    if let Some(status) = call.http_status {
+        out.number(names::HTTP_RESPONSE_STATUS_CODE, u64::from(status));
+    }
 
     out.text(names::CALL_ID, Some(&call.call.to_string()));
     out.text(names::OUTCOME, Some(call.outcome.code()));
@@ -160,12 +174,32 @@ fn attributes(call: &CallRecord, error: Option<&str>) -> Vec<KeyValue> {
     );
     out.text(names::TASK_ID, call.task.as_ref().map(|task| &*task.id));
     out.text(names::CONTINUES, call.continues.map(|id| id.to_string()).as_deref());
+    out.text(names::PARENT, call.parent_call.map(|id| id.to_string()).as_deref());
+    if call.tls {
+        out.0.push(KeyValue::new(names::TLS, true));
+    }
+    if let Some(tcp) = &call.tcp {
+        out.seconds(names::TCP_CONNECT, tcp.connect_us.map(f64::from));
+        out.seconds(names::TCP_FIRST_BYTE, tcp.time_to_first_byte_us);
+        out.seconds(names::TCP_RTT, Some(f64::from(tcp.srtt_us)));
+        out.number(names::TCP_RETRANSMITS, u64::from(tcp.retransmits));
+        out.number(names::TCP_IN_FLIGHT, u64::from(tcp.in_flight_bytes));
+    }
     if !call.loss.is_empty() {
         let codes: Vec<StringValue> = call.loss.iter().map(|loss| loss.code().into()).collect();
         out.0
             .push(KeyValue::new(names::LOSS, Value::Array(Array::String(codes))));
     }
     out.0
+}
+
+/// The protocol that carries the messages, where there is one.
+fn protocol_name(transport: &str) -> Option<&'static str> {
+    match transport {
+        "http" | "sse" => Some("http"),
+        "websocket" => Some("websocket"),
+        _ => None,
+    }
 }
 
 /// The id without JSON's quotes; none for null.
@@ -182,6 +216,13 @@ struct Attributes(Vec<KeyValue>);
 impl Attributes {
     fn text(&mut self, name: &'static str, value: Option<&str>) {
         self.0.extend(value.map(|value| KeyValue::new(name, value.to_owned())));
+    }
+
+    fn address(&mut self, [address, port]: names::AddressNames, value: Option<&str>) {
+        if let Some(value) = value.and_then(|value| value.parse::<SocketAddr>().ok()) {
+            self.0.push(KeyValue::new(address, value.ip().to_string()));
+            self.number(port, u64::from(value.port()));
+        }
     }
 
     fn seconds(&mut self, name: &'static str, micros: Option<f64>) {

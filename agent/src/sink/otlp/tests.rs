@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use mcp_proto::{Call, Direction, Endpoint, Loss, Outcome, RequestId, TraceContext};
+use mcp_proto::{Call, Carrier, Direction, Endpoint, Loss, Outcome, RequestId, TraceContext, Transport};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 
 use super::*;
-use crate::calls::record::tests::{call, record};
+use crate::calls::record::tests::{call, network, record, record_over};
 
 const RECEIVE: Duration = Duration::from_secs(10);
 
@@ -143,6 +143,40 @@ fn both_ends_of_a_call() {
     );
 }
 
+#[test]
+fn a_call_over_http() {
+    let mut over = call();
+    (over.transport, over.carrier) = (Transport::Http, Carrier::Tcp);
+    over.http_status = Some(200);
+    let spans = span::spans(&record_over(over, Some(network())));
+    let value = |span: &OwnedSpan, name: &str| {
+        let found = span.span.attributes.iter().find(|it| it.key.as_str() == name);
+        found.map(|it| it.value.to_string())
+    };
+    let [client, server] = &spans[..] else {
+        panic!("{spans:?}")
+    };
+    for (name, of_client, of_server) in [
+        ("network.transport", Some("tcp"), Some("tcp")),
+        ("network.protocol.name", Some("http"), Some("http")),
+        ("http.response.status_code", Some("200"), Some("200")),
+        ("server.address", Some("::1"), None),
+        ("server.port", Some("7900"), None),
+        ("client.address", None, Some("127.0.0.1")),
+        ("client.port", None, Some("40312")),
+        ("error.type", None, None),
+        ("mcpsonar.transport", Some("http"), Some("http")),
+        ("mcpsonar.tls", Some("true"), Some("true")),
+        ("mcpsonar.tcp.connect", None, None),
+        ("mcpsonar.tcp.rtt", Some("0.000007"), Some("0.000007")),
+        ("mcpsonar.tcp.retransmits", Some("1"), Some("1")),
+        ("mcpsonar.tcp.in_flight", Some("9"), Some("9")),
+    ] {
+        assert_eq!(value(client, name).as_deref(), of_client, "{name} of the client");
+        assert_eq!(value(server, name).as_deref(), of_server, "{name} of the server");
+    }
+}
+
 /// `error.type` of the requester's and of the responder's span.
 fn errors(change: impl FnOnce(&mut Call)) -> [Option<String>; 2] {
     let spans = span::spans(&with(change));
@@ -182,6 +216,10 @@ fn who_calls_what_an_error() {
         (Outcome::RpcError, "_OTHER"),
     ] {
         let both = errors(|call: &mut Call| call.outcome = outcome);
+        assert_eq!(both, [Some(name.to_owned()), Some(name.to_owned())]);
+    }
+    for (status, name) in [(Some(404), "404"), (None, "_OTHER")] {
+        let both = errors(|call: &mut Call| (call.outcome, call.http_status) = (Outcome::HttpError, status));
         assert_eq!(both, [Some(name.to_owned()), Some(name.to_owned())]);
     }
     for outcome in [Outcome::Ok, Outcome::Pending] {

@@ -1,0 +1,139 @@
+//! The real SDKs, installed with pinned versions: clients that write the truth, and servers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+
+use super::agent::{build_folder, text};
+use super::guard::output_within;
+
+const CLIENT_PY: &str = include_str!("../../sdk/client.py");
+const SERVER_PY: &str = include_str!("../../sdk/server.py");
+const CLIENT_JS: &str = include_str!("../../sdk/client.mjs");
+const LOOPBACK: &str = include_str!("../../sdk/loopback.mjs");
+const PACKAGE: &str = include_str!("../../sdk/package.json");
+const PACKAGE_LOCK: &str = include_str!("../../sdk/package-lock.json");
+const REQUIREMENTS: &str = include_str!("../../sdk/requirements.txt");
+/// The reference server, from where the packages for Node are.
+pub const EVERYTHING: &str = "node_modules/@modelcontextprotocol/server-everything/dist/index.js";
+const INSTALL: Duration = Duration::from_secs(600);
+
+/// `target/sdk`, beside the build.
+pub fn folder() -> PathBuf {
+    let build = build_folder();
+    build.parent().unwrap_or(&build).join("sdk")
+}
+
+fn ran(command: &mut Command) -> Result<()> {
+    let output = output_within(command, INSTALL)?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+/// Installs once: until what is wanted differs from what the mark says.
+fn once(place: &Path, wanted: &str, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mark = place.join("installed");
+    if std::fs::read_to_string(&mark).is_ok_and(|is| is == wanted) {
+        return Ok(());
+    }
+    install()?;
+    Ok(std::fs::write(mark, wanted)?)
+}
+
+fn install_node() -> Result<()> {
+    let place = folder().join("node");
+    std::fs::create_dir_all(&place)?;
+    std::fs::write(place.join("package.json"), PACKAGE)?;
+    std::fs::write(place.join("package-lock.json"), PACKAGE_LOCK)?;
+    std::fs::write(place.join("client.mjs"), CLIENT_JS)?;
+    std::fs::write(place.join("loopback.mjs"), LOOPBACK)?;
+    once(&place, PACKAGE_LOCK, || {
+        ran(Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(&place))
+    })
+}
+
+fn install_python() -> Result<()> {
+    let place = folder().join("python");
+    std::fs::create_dir_all(&place)?;
+    for (name, text) in [
+        ("requirements.txt", REQUIREMENTS),
+        ("client.py", CLIENT_PY),
+        ("server.py", SERVER_PY),
+    ] {
+        std::fs::write(place.join(name), text)?;
+    }
+    once(&place, REQUIREMENTS, || {
+        ran(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&place))?;
+        ran(Command::new("venv/bin/pip")
+            .args(["install", "-q", "-r", "requirements.txt"])
+            .current_dir(&place))
+    })
+}
+
+/// What both kinds of programs need is there; false, said aloud, where a runtime is missing, except in CI.
+pub fn ready() -> Result<bool> {
+    static NODE: OnceLock<Result<(), String>> = OnceLock::new();
+    static PYTHON: OnceLock<Result<(), String>> = OnceLock::new();
+    for (runtime, once, install) in [
+        ("node", &NODE, install_node as fn() -> _),
+        ("python3", &PYTHON, install_python),
+    ] {
+        if Command::new(runtime).arg("--version").output().is_err() {
+            ensure!(
+                std::env::var("CI").is_err(),
+                "{runtime} is not installed, and CI tests the real SDKs"
+            );
+            eprintln!("NOT TESTED: {runtime} is not installed, so this test of real SDKs proves nothing");
+            return Ok(false);
+        }
+        once.get_or_init(|| install().map_err(|e| format!("{e:#}")))
+            .clone()
+            .map_err(anyhow::Error::msg)?;
+    }
+    Ok(true)
+}
+
+/// The command line of a client of this kind up to the server's.
+pub fn client(kind: &str, truth: &str, more: &[&str]) -> Result<Vec<String>> {
+    let (node, python) = (
+        text(&folder().join("node/client.mjs")),
+        text(&folder().join("python/client.py")),
+    );
+    let venv = text(&folder().join("python/venv/bin/python"));
+    let head: [&str; 4] = match kind {
+        "py" => [&venv, &python, truth, "auto"],
+        "py-legacy" => [&venv, &python, truth, "legacy"],
+        "node" => ["node", &node, truth, "v1"],
+        "node-modern" => ["node", &node, truth, "v2"],
+        _ => bail!("no client {kind}"),
+    };
+    Ok(head
+        .iter()
+        .chain(more)
+        .chain(&["--"])
+        .map(|s| (*s).to_owned())
+        .collect())
+}
+
+/// The command line of a stdio server of this kind.
+pub fn server(kind: &str) -> Result<Vec<String>> {
+    Ok(match kind {
+        "node" => vec!["node".to_owned(), text(&folder().join("node").join(EVERYTHING))],
+        "py" => vec![
+            text(&folder().join("python/venv/bin/python")),
+            text(&folder().join("python/server.py")),
+        ],
+        "rust" => vec![text(&build_folder().join("mcp-rmcp-server"))],
+        _ => bail!("no server {kind}"),
+    })
+}
