@@ -1,7 +1,9 @@
 //! What calls are slow from: one way of spending time at a time, and the right name for it.
 
+use std::collections::HashMap;
+
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::fixture::work::{META_CPU, META_WALL};
+use mcpsonar_tests::fixture::work::{META_CPU, META_WAITED, META_WALL};
 use mcpsonar_tests::harness::{Run, Trace, check_lines, pick};
 use serde_json::Value;
 
@@ -43,13 +45,47 @@ fn parts_fill_the_window(call: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Enough calls have this dominant cause, or where the machine had no CPU for the tool, that one.
+/// What a tool said that it took: nanoseconds on a CPU, waiting for one, and in all.
+struct Took {
+    cpu: f64,
+    waited: f64,
+    wall: f64,
+}
+
+fn took(run: &Run) -> Result<HashMap<String, Took>> {
+    let line = |line: &str| -> Result<(String, Took)> {
+        let told: Value = serde_json::from_str(line)?;
+        let number = |key| {
+            told["took"][key]
+                .as_f64()
+                .with_context(|| format!("{line} has no {key}"))
+        };
+        let took = Took {
+            cpu: number(META_CPU)?,
+            waited: number(META_WAITED)?,
+            wall: number(META_WALL)?,
+        };
+        Ok((told["id"].to_string(), took))
+    };
+    run.stdout.lines().map(line).collect()
+}
+
+/// Enough calls have this dominant cause. Where the scheduler itself says that the tool's threads
+/// waited for a CPU most of the time, that is the right one.
 fn caused(run: &Run, tool: &str, cause: &str) -> Result<()> {
     let calls = pick(&run.calls, "tool", tool);
     ensure!(calls.len() == CALLS, "{} calls", calls.len());
-    let named = |name: &str| calls.iter().filter(|call| call["dominant_cause"] == name).count();
-    let right = named(cause);
-    let wrong = calls.iter().find(|call| call["dominant_cause"] != cause);
+    let took = took(run)?;
+    let starved = |call: &Value| {
+        let took = took.get(&call["request_id"].to_string());
+        took.is_some_and(|took| took.waited > took.wall * 0.45)
+    };
+    let is_right = |call: &Value| {
+        call["dominant_cause"] == cause
+            || starved(call) && (call["dominant_cause"] == "run_queue" || call["dominant_cause"].is_null())
+    };
+    let right = calls.iter().filter(|call| is_right(call)).count();
+    let wrong = calls.iter().find(|call| !is_right(call));
     ensure!(
         right >= RIGHT,
         "{right} of {CALLS} calls were due to {cause}; one that was not: {wrong:?}"
@@ -60,27 +96,22 @@ fn caused(run: &Run, tool: &str, cause: &str) -> Result<()> {
 #[test]
 fn computing() -> Result<()> {
     let run = work("burn", 20)?;
-    let told: Vec<Value> = run.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    let mut starved = 0;
-    for took in &told {
-        let call = run.calls.iter().find(|call| call["request_id"] == took["id"]);
-        let call = call.with_context(|| format!("no call {}", took["id"]))?;
-        let (cpu, wall) = (took["cpu_ns"].as_f64(), took["wall_ns"].as_f64());
-        let (cpu, wall) = cpu
-            .zip(wall)
-            .with_context(|| format!("neither {META_CPU} nor {META_WALL}"))?;
-        let seen = call["causes_us"]["on_cpu"].as_f64().context("no on_cpu")? * 1000.0;
-        ensure!(
-            (seen - cpu).abs() <= cpu * 0.03,
-            "{seen} ns on a CPU, by the thread's clock {cpu}: {call}"
-        );
-        starved += usize::from(cpu < wall / 2.0);
+    caused(&run, "burn", "on_cpu")?;
+    let took = took(&run)?;
+    let mut exact = 0;
+    for call in pick(&run.calls, "tool", "burn") {
+        let took = took
+            .get(&call["request_id"].to_string())
+            .context("a call that nobody made")?;
+        let nanos = |cause: &str| call["causes_us"][cause].as_f64().map(|us| us * 1000.0);
+        let (on_cpu, run_queue) = nanos("on_cpu").zip(nanos("run_queue")).context("no causes")?;
+        let near = |seen: f64, true_: f64| (seen - true_).abs() <= took.cpu * 0.03;
+        exact += usize::from(near(on_cpu, took.cpu) && near(run_queue, took.wall - took.cpu));
     }
-    ensure!(told.len() == CALLS, "{} calls", told.len());
-    let calls = pick(&run.calls, "dominant_cause", "on_cpu").len();
+    // Time that the hypervisor has taken is taken from whom the kernel sees fit.
     ensure!(
-        calls + starved >= RIGHT,
-        "{calls} of {CALLS} calls were due to computing, {starved} starved"
+        exact >= RIGHT,
+        "of {exact} of {CALLS} calls the CPU time was right within 3 %"
     );
     Ok(())
 }
@@ -92,7 +123,11 @@ fn another_thread_computes() -> Result<()> {
 
 #[test]
 fn sleeping() -> Result<()> {
-    caused(&work("hold", 20)?, "hold", "lock_or_timer")
+    // Its tool is older than the clocks.
+    let run = work("hold", 50)?;
+    let calls = pick(&run.calls, "dominant_cause", "lock_or_timer").len();
+    ensure!(calls >= RIGHT, "{calls} of {CALLS} calls were due to sleep");
+    Ok(())
 }
 
 #[test]
