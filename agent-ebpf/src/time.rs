@@ -13,32 +13,35 @@ use agent_abi::{Counter, ENTRY_SLOTS, MAX_TIMED_PROCESSES, MAX_TIMED_THREADS, TI
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap};
+use aya_ebpf::maps::{Array, HashMap, Stack};
 
 use crate::maps::{ENTRIES, add, count};
 use crate::scope::Thread;
 use crate::time::ledger::{Process, State, Task};
 use crate::{globals, scratch, walk};
 
-/// Not 0 once all hooks are attached that move threads on: totals without them would be wrong.
-#[map]
-static TIMING: Array<u32> = Array::with_max_entries(1, 0);
-
 /// How many timed processes have this tgid modulo the size.
 #[map]
 static TIMED: Array<u64> = Array::with_max_entries(TIMED_SLOTS, 0);
 
-/// Timed processes, by tgid.
+/// Slots in [`PROCESSES`] that are free. The agent fills it once all hooks are attached that move
+/// threads on: totals without them would be wrong.
 #[map]
-static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(MAX_TIMED_PROCESSES, 0);
+static FREE: Stack<u32> = Stack::with_max_entries(MAX_TIMED_PROCESSES, 0);
+
+/// Slots of the timed processes, by tgid.
+#[map]
+static SLOTS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_TIMED_PROCESSES, 0);
+
+/// Timed processes, by slot.
+#[map]
+static PROCESSES: Array<Process> = Array::with_max_entries(MAX_TIMED_PROCESSES, 0);
 
 /// Their threads, by `pid_tgid`.
 #[map]
 static TASKS: HashMap<u64, Task> = HashMap::with_max_entries(MAX_TIMED_THREADS, 0);
 
 /// New entries are copied from here: they do not fit on the stack.
-#[map]
-static NEW_PROCESS: Array<Process> = Array::with_max_entries(1, 0);
 #[map]
 static NEW_TASK: Array<Task> = Array::with_max_entries(1, 0);
 
@@ -57,53 +60,88 @@ fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// The timed process, if it is one.
+/// Slot of a timed process; [`NO_SLOT`] when it is none.
 #[inline(always)]
-fn process<'a>(tgid: u32) -> Option<&'a mut Process> {
-    let process = PROCESSES.get_ptr_mut(tgid)?;
+fn slot_of(tgid: u32) -> u32 {
+    // SAFETY: the value is one word.
+    unsafe { SLOTS.get(tgid) }.copied().unwrap_or(NO_SLOT)
+}
+
+const NO_SLOT: u32 = u32::MAX;
+
+/// The process of a thread. `None` once it has ended: then its slot may be another's.
+#[inline(always)]
+fn process_of<'a>(task: &Task, pid_tgid: u64) -> Option<&'a mut Process> {
+    let process = PROCESSES.get_ptr_mut(task.slot)?;
     // SAFETY: the pointer is to a map value of plain words, which lives as long as the program runs.
-    Some(unsafe { &mut *process })
+    let process = unsafe { &mut *process };
+    (process.tgid == pid_tgid >> 32).then_some(process)
 }
 
 /// What is known of a thread of a timed process. A new one is asleep since ever.
 #[inline(always)]
 fn task<'a>(pid_tgid: u64) -> Option<&'a mut Task> {
-    if let Some(task) = known_task(pid_tgid) {
-        return Some(task);
+    let known = known_task(pid_tgid);
+    if known.is_some() {
+        return known;
+    }
+    let slot = slot_of((pid_tgid >> 32) as u32);
+    if slot == NO_SLOT {
+        return None;
     }
     let new = NEW_TASK.get_ptr_mut(0)?;
-    // SAFETY: as in `process`.
+    // SAFETY: as in `process_of`.
     if TASKS
         .insert(pid_tgid, unsafe { &*new }, u64::from(BPF_NOEXIST))
         .is_err()
     {
         count(Counter::TimeTableFull, 1);
     }
-    known_task(pid_tgid)
+    let task = known_task(pid_tgid)?;
+    task.slot = slot;
+    Some(task)
 }
 
 #[inline(always)]
 fn known_task<'a>(pid_tgid: u64) -> Option<&'a mut Task> {
     let task = TASKS.get_ptr_mut(pid_tgid)?;
-    // SAFETY: as in `process`; a thread is moved on by one CPU at a time.
+    // SAFETY: as in `process_of`; a thread is moved on by one CPU at a time.
     Some(unsafe { &mut *task })
 }
 
+/// Begins to time a process.
 #[inline(always)]
 fn begin(tgid: u32) {
-    let Some(new) = NEW_PROCESS.get_ptr_mut(0) else { return };
-    // SAFETY: as in `process`.
-    let begun = PROCESSES.insert(tgid, unsafe { &*new }, u64::from(BPF_NOEXIST)).is_ok();
-    if !begun {
-        // Another thread may have been first.
-        if PROCESSES.get_ptr(tgid).is_none() {
+    let Ok(Some(slot)) = FREE.pop() else {
+        // Slot 0 is the last to go: it is free if there never were any.
+        if PROCESSES.get(0).is_some_and(|process| process.tgid != 0) {
             count(Counter::TimeTableFull, 1);
         }
         return;
+    };
+    let Some(process) = PROCESSES.get_ptr_mut(slot) else {
+        return;
+    };
+    // SAFETY: as in `process_of`; the slot is nobody else's.
+    unsafe { process.write_bytes(0, 1) };
+    // SAFETY: as above.
+    unsafe { (*process).tgid = u64::from(tgid) };
+    if SLOTS.insert(tgid, slot, u64::from(BPF_NOEXIST)).is_err() {
+        // Another thread was first.
+        give_back(slot);
+        return;
     }
-    if let Some(slot) = TIMED.get_ptr_mut(tgid & (TIMED_SLOTS - 1)) {
-        // SAFETY: as in `process`.
-        add(unsafe { &mut *slot }, 1);
+    if let Some(timed) = TIMED.get_ptr_mut(tgid & (TIMED_SLOTS - 1)) {
+        // SAFETY: as in `process_of`.
+        add(unsafe { &mut *timed }, 1);
+    }
+}
+
+#[inline(always)]
+fn give_back(slot: u32) {
+    if FREE.push(slot, 0).is_err() {
+        // It has room for all slots; under contention from an NMI one is lost.
+        count(Counter::TimeTableFull, 1);
     }
 }
 
@@ -114,20 +152,20 @@ fn begin(tgid: u32) {
 /// Exported, and so a function of its own to the verifier, with a stack of its own.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn account(depth: u32) -> u32 {
-    if TIMING.get(0).is_none_or(|&on| on == 0) {
-        return 0;
-    }
     let Some(scratch) = scratch::at(depth) else { return 0 };
     let record = &mut scratch.record;
     let (tgid, tid) = (record.header.tgid, record.header.tid);
-    if PROCESSES.get_ptr(tgid).is_none() {
+    let pid_tgid = u64::from(tgid) << 32 | u64::from(tid);
+    let mut found = task(pid_tgid);
+    if found.is_none() {
         if globals::HOST_SCOPE.load() != 0 && record.flags & flags::UNJUDGED != 0 {
             return 0;
         }
         begin(tgid);
+        found = task(pid_tgid);
     }
-    let Some(process) = process(tgid) else { return 0 };
-    let Some(task) = task(u64::from(tgid) << 32 | u64::from(tid)) else {
+    let Some(task) = found else { return 0 };
+    let Some(process) = process_of(task, pid_tgid) else {
         return 0;
     };
     if task.state == State::Asleep as u32 {
@@ -162,10 +200,10 @@ pub(crate) extern "C" fn account(depth: u32) -> u32 {
 /// Exported as above.
 #[unsafe(no_mangle)]
 extern "C" fn mark(pid_tgid: u64, at: u64) -> u32 {
-    let Some(process) = process((pid_tgid >> 32) as u32) else {
+    let Some(task) = known_task(pid_tgid) else { return 0 };
+    let Some(process) = process_of(task, pid_tgid) else {
         return 0;
     };
-    let Some(task) = known_task(pid_tgid) else { return 0 };
     if task.mark == at || task.since > at {
         return 0;
     }
@@ -209,14 +247,17 @@ pub(crate) fn executed(old: u32) {
 /// Exported as above.
 #[unsafe(no_mangle)]
 extern "C" fn renamed(pid_tgid: u64, old: u32) -> u32 {
-    let tgid = (pid_tgid >> 32) as u32;
-    let Some(process) = process(tgid) else { return 0 };
-    let before = u64::from(tgid) << 32 | u64::from(old);
+    let before = pid_tgid >> 32 << 32 | u64::from(old);
     if let Some(task) = known_task(before) {
-        ledger::pass(task, process, State::Asleep, now());
+        if let Some(process) = process_of(task, before) {
+            ledger::pass(task, process, State::Asleep, now());
+        }
         TASKS.remove(before).unwrap_or_default();
     }
     let Some(task) = task(pid_tgid) else { return 0 };
+    let Some(process) = process_of(task, pid_tgid) else {
+        return 0;
+    };
     task.runs = 1;
     ledger::pass(task, process, State::OnCpu, now());
     1
@@ -229,11 +270,26 @@ pub(crate) fn exited() {
     if is_timed(tgid) {
         let signal = walk::follow(walk::current_task(), &globals::TASK_SIGNAL).unwrap_or(0);
         let live: u32 = walk::read_field(signal, &globals::SIGNAL_LIVE).unwrap_or(0);
-        if live == 0 && PROCESSES.remove(tgid).is_ok() {
-            if let Some(slot) = TIMED.get_ptr_mut(tgid & (TIMED_SLOTS - 1)) {
-                // SAFETY: as in `process`.
-                add(unsafe { &mut *slot }, 1u64.wrapping_neg());
-            }
+        if live == 0 {
+            ended(tgid);
         }
+    }
+}
+
+#[inline(always)]
+fn ended(tgid: u32) {
+    let slot = slot_of(tgid);
+    // Two threads may be the last at once.
+    if slot == NO_SLOT || SLOTS.remove(tgid).is_err() {
+        return;
+    }
+    if let Some(process) = PROCESSES.get_ptr_mut(slot) {
+        // SAFETY: as in `process_of`.
+        unsafe { (*process).tgid = 0 };
+    }
+    give_back(slot);
+    if let Some(timed) = TIMED.get_ptr_mut(tgid & (TIMED_SLOTS - 1)) {
+        // SAFETY: as in `process_of`.
+        add(unsafe { &mut *timed }, 1u64.wrapping_neg());
     }
 }

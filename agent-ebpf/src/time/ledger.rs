@@ -44,6 +44,8 @@ pub(crate) struct Process {
     pub(crate) faults: u64,
     /// Bytes read and written.
     pub(crate) bytes: u64,
+    /// Whose these are; 0 for nobody's.
+    pub(crate) tgid: u64,
 }
 
 /// What is kept of a thread.
@@ -54,7 +56,9 @@ pub(crate) struct Task {
     /// 1 while it reclaims memory.
     pub(crate) reclaims: u32,
     /// 1 while it has a CPU, whatever it does with it.
-    pub(crate) runs: u64,
+    pub(crate) runs: u32,
+    /// Where its process is.
+    pub(crate) slot: u32,
     /// When it entered its state.
     pub(crate) since: u64,
     /// By state: nanoseconds up to then.

@@ -6,7 +6,7 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 
 use super::ledger::{State, pass};
-use super::{TASKS, faults_since, is_timed, known_task, mark, now, process, task, writing_since};
+use super::{TASKS, faults_since, is_timed, known_task, mark, now, process_of, task, writing_since};
 use crate::maps::add;
 use crate::scope::Thread;
 use crate::{globals, walk};
@@ -22,7 +22,13 @@ mod bits {
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub(crate) fn switched(ctx: RawTracePointContext) -> i32 {
     let thread = Thread::current();
-    if is_timed(thread.tgid()) {
+    let next = identity(ctx.arg(2));
+    let (leaves, enters) = (is_timed(thread.tgid()), is_timed((next >> 32) as u32));
+    if !leaves && !enters {
+        return 0;
+    }
+    let now = now();
+    if leaves {
         let task: u64 = ctx.arg(1);
         let preempted: u32 = ctx.arg(0);
         let state = if preempted & 0xff != 0 {
@@ -32,11 +38,10 @@ pub(crate) fn switched(ctx: RawTracePointContext) -> i32 {
         } else {
             walk::read_optional(task, &globals::TASK_STATE).unwrap_or(0)
         };
-        switched_out(thread.pid_tgid, task, state);
+        switched_out(thread.pid_tgid, task, state, now);
     }
-    let next = identity(ctx.arg(2));
-    if is_timed((next >> 32) as u32) {
-        switched_in(next);
+    if enters {
+        switched_in(next, now);
     }
     0
 }
@@ -111,26 +116,22 @@ fn identity(task: u64) -> u64 {
 ///
 /// Exported, and so a function of its own to the verifier, with a stack of its own.
 #[unsafe(no_mangle)]
-extern "C" fn switched_out(pid_tgid: u64, address: u64, state: u32) -> u32 {
-    let now = now();
-    let Some(process) = process((pid_tgid >> 32) as u32) else {
-        if state & bits::DEAD != 0 {
-            // The process has ended before its last thread's last instruction. Gone already is as good.
-            TASKS.remove(pid_tgid).unwrap_or_default();
-        }
-        return 0;
-    };
+extern "C" fn switched_out(pid_tgid: u64, address: u64, state: u32, now: u64) -> u32 {
     let writing = writing_since(pid_tgid);
     if writing != 0 {
         mark(pid_tgid, writing);
     }
     let Some(task) = task(pid_tgid) else { return 0 };
-    task.runs = 0;
+    let process = process_of(task, pid_tgid);
     if state & bits::DEAD != 0 {
-        pass(task, process, State::Asleep, now);
+        if let Some(process) = process {
+            pass(task, process, State::Asleep, now);
+        }
         TASKS.remove(pid_tgid).unwrap_or_default();
         return 1;
     }
+    let Some(process) = process else { return 0 };
+    task.runs = 0;
     let next = if state == bits::RUNNING {
         State::RunQueue
     } else if task.reclaims != 0 || is_set(address, &globals::TASK_IN_MEMSTALL) {
@@ -170,18 +171,18 @@ fn is_set(task: u64, field: &Global<u32>) -> bool {
 ///
 /// Exported as above.
 #[unsafe(no_mangle)]
-extern "C" fn switched_in(pid_tgid: u64) -> u32 {
-    let Some(process) = process((pid_tgid >> 32) as u32) else {
+extern "C" fn switched_in(pid_tgid: u64, now: u64) -> u32 {
+    let Some(task) = task(pid_tgid) else { return 0 };
+    let Some(process) = process_of(task, pid_tgid) else {
         return 0;
     };
-    let Some(task) = task(pid_tgid) else { return 0 };
     task.runs = 1;
     let state = if task.reclaims == 0 {
         State::OnCpu
     } else {
         State::Memory
     };
-    pass(task, process, state, now());
+    pass(task, process, state, now);
     1
 }
 
@@ -190,10 +191,10 @@ extern "C" fn switched_in(pid_tgid: u64) -> u32 {
 /// Exported as above.
 #[unsafe(no_mangle)]
 extern "C" fn queued(pid_tgid: u64) -> u32 {
-    let Some(process) = process((pid_tgid >> 32) as u32) else {
+    let Some(task) = task(pid_tgid) else { return 0 };
+    let Some(process) = process_of(task, pid_tgid) else {
         return 0;
     };
-    let Some(task) = task(pid_tgid) else { return 0 };
     // A wake-up that comes before its thread has gone to sleep changes nothing.
     if task.runs != 0 || task.state == State::RunQueue as u32 {
         return 0;
@@ -207,10 +208,10 @@ extern "C" fn queued(pid_tgid: u64) -> u32 {
 /// Exported as above.
 #[unsafe(no_mangle)]
 extern "C" fn reclaiming(pid_tgid: u64, begins: u32) -> u32 {
-    let Some(process) = process((pid_tgid >> 32) as u32) else {
+    let Some(task) = known_task(pid_tgid) else { return 0 };
+    let Some(process) = process_of(task, pid_tgid) else {
         return 0;
     };
-    let Some(task) = known_task(pid_tgid) else { return 0 };
     task.reclaims = begins;
     let state = if begins == 0 { State::OnCpu } else { State::Memory };
     pass(task, process, state, now());

@@ -1,7 +1,7 @@
 //! Loading and attaching: offsets first, then the programs of one tier.
 
-use agent_abi::{ABSENT, ENTRY_SLOTS, Entry, FIELDS, Field, Membership, global};
-use aya::maps::{Array, Map, MapData};
+use agent_abi::{ABSENT, ENTRY_SLOTS, Entry, FIELDS, Field, MAX_TIMED_PROCESSES, Membership, global};
+use aya::maps::{Array, Map, MapData, Stack};
 use aya::programs::{FEntry, FExit, ProgramType, RawTracePoint};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::util::KernelVersion;
@@ -229,8 +229,8 @@ fn attach_all(
     Ok(states)
 }
 
-/// Attaches the hooks that account for time, and says so to the programs if all are there without
-/// which it would be wrong.
+/// Attaches the hooks that account for time, and gives the programs room for processes if all are
+/// there without which it would be wrong.
 fn attach_timing(ebpf: &mut Ebpf) -> Result<Vec<HookStatus>, SensorError> {
     let mut states = Vec::new();
     let mut right = true;
@@ -240,11 +240,13 @@ fn attach_timing(ebpf: &mut Ebpf) -> Result<Vec<HookStatus>, SensorError> {
         states.push(state);
     }
     if right {
-        let mut timing = take_map::<Array<MapData, u32>>(ebpf, "TIMING")?;
-        timing.set(0, 1, 0).map_err(|source| SensorError::Table {
-            table: "timing",
-            source: Box::new(source),
-        })?;
+        let mut free = take_map::<Stack<MapData, u32>>(ebpf, "FREE")?;
+        for slot in 0..MAX_TIMED_PROCESSES {
+            free.push(slot, 0).map_err(|source| SensorError::Table {
+                table: "timed processes",
+                source: Box::new(source),
+            })?;
+        }
     }
     Ok(states)
 }
