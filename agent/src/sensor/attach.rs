@@ -165,7 +165,7 @@ fn offset_of(layouts: &Layouts, field: &Field) -> Result<u32, BtfError> {
         }
     };
     match field.formerly {
-        Some(formerly) => find(field.member).or_else(|missing| find(formerly).map_err(|_| missing)),
+        Some(formerly) => find(field.member).or_else(|missing| find(formerly).map_err(|_older| missing)),
         None => find(field.member),
     }
 }
