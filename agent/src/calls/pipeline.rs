@@ -114,7 +114,7 @@ impl<S: FactsSource> Pipeline<S> {
         match record {
             Record::Data(record, payload) => self.data(&record, payload),
             Record::Socket(record) => self.socket(&record),
-            Record::Bind(record) => self.bound(record.session, record.socket),
+            Record::Bind(record) => self.bound(&record),
             Record::Fork(fork) => self.forked(fork.header.tgid, fork.value, fork.at),
             Record::Exec { header, comm, args, .. } => {
                 self.children.executed(header.tgid, comm);
