@@ -1,0 +1,14 @@
+//! Facts that change: what the host, the endpoints and their control groups use, and what they wait for.
+
+mod limits;
+mod pressure;
+mod process;
+mod sampler;
+mod system;
+mod trigger;
+
+pub use pressure::{PressureTotals, Resource, Stall, Stalls, Totals};
+pub use process::{Depth, ProcessCounters, ProcessSample, read_process};
+pub use sampler::{Cost, LiveSource, Sampler, Samples, Settings, Source};
+pub use system::{DiskUse, HostCounters, HostSample};
+pub use trigger::{PressureTrigger, TriggerError};
