@@ -11,7 +11,7 @@ pub(super) const MAX_CGROUPS: usize = 512;
 /// Control groups that are looked at in one tick at most; the others are next.
 pub(super) const MAX_CGROUPS_PER_TICK: usize = 32;
 /// An idle process is looked at every so many intervals at the latest.
-pub(super) const IDLE_INTERVALS: u32 = 3;
+pub(super) const IDLE_INTERVALS: u32 = 2;
 /// Every so many rounds a process is looked at closely, whether it ran or not, and its control
 /// group is asked for again.
 pub(super) const LOOK_EVERY: u32 = 12;

@@ -65,6 +65,8 @@ pub struct MoreCounters {
     pub write_bytes: Option<u64>,
     /// Time that its main thread was ready and had no processor, in nanoseconds.
     pub run_queue_ns: Option<u64>,
+    /// Time that its main thread ran, in nanoseconds.
+    pub main_thread_ns: Option<u64>,
 }
 
 /// A process over the time between two looks. Totals are since its start.
@@ -112,6 +114,8 @@ pub struct ProcessSample {
     pub major_faults: u64,
     /// Share of the interval that its main thread was ready and had no processor, 0 to 1.
     pub run_queue: Option<f64>,
+    /// Cores used by its main thread, which in an event loop does all the work.
+    pub main_thread: Option<f64>,
     /// Path of its control group.
     pub cgroup: Option<Arc<str>>,
 }
@@ -127,7 +131,10 @@ impl ProcessSample {
         let earlier = before.map(|(before, _)| before);
         let more_before = earlier.and_then(|before| before.more);
         let more = after.more.or(more_before).unwrap_or_default();
-        let waited = |before: MoreCounters| Some(more.run_queue_ns?.saturating_sub(before.run_queue_ns?));
+        let share = |of: fn(&MoreCounters) -> Option<u64>| {
+            let spent = of(&more)?.saturating_sub(of(&more_before?)?);
+            ratio(spent, interval).map(|share| share.min(1.0))
+        };
         Self {
             pid: after.pid,
             start_time: after.start_time,
@@ -149,10 +156,8 @@ impl ProcessSample {
             read_bytes: more.read_bytes,
             write_bytes: more.write_bytes,
             major_faults: after.major_faults,
-            run_queue: more_before
-                .and_then(waited)
-                .and_then(|waited| ratio(waited, interval))
-                .map(|share| share.min(1.0)),
+            run_queue: share(|more| more.run_queue_ns),
+            main_thread: share(|more| more.main_thread_ns),
             cgroup: None,
         }
     }
@@ -191,6 +196,7 @@ fn more(process: &Process) -> MoreCounters {
     let status = process.status().ok();
     let status = status.as_ref();
     let io = process.io().ok();
+    let schedule = process.schedstat().ok();
     MoreCounters {
         swap: status.and_then(|status| status.vmswap).map(|kib| kib * 1024),
         fds: process.fd_count().ok().and_then(|count| count.try_into().ok()),
@@ -205,7 +211,8 @@ fn more(process: &Process) -> MoreCounters {
         involuntary_switches: status.and_then(|status| status.nonvoluntary_ctxt_switches),
         read_bytes: io.as_ref().map(|io| io.read_bytes),
         write_bytes: io.as_ref().map(|io| io.write_bytes),
-        run_queue_ns: process.schedstat().ok().map(|schedstat| schedstat.run_delay),
+        run_queue_ns: schedule.as_ref().map(|schedule| schedule.run_delay),
+        main_thread_ns: schedule.map(|schedule| schedule.sum_exec_runtime),
     }
 }
 
