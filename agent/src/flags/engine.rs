@@ -9,10 +9,8 @@ use serde::Serialize;
 use super::board::Board;
 use super::limits::{HOUSEKEEPING, MAX_NAME, MAX_PROCESSES};
 use super::rules::{CgroupState, HostState, ServerState, Usage};
-use super::{
-    ActiveFlag, CallInput, Ends, FaultInput, Flag, FlagEvent, InFlight, Levels, ProcessEvent, ProcessRef, Subject,
-};
-use crate::host::{CgroupSample, ClockOffset, HostSample, ProcessSample, Samples};
+use super::{ActiveFlag, CallInput, FaultInput, Flag, FlagEvent, InFlight, Levels, ProcessEvent, ProcessRef, Subject};
+use crate::host::{CgroupSample, ClockOffset, Ends, HostSample, ProcessSample, Samples};
 
 /// Takes what is measured and gives what it means. Time enters by parameter and never goes back.
 #[derive(Debug)]

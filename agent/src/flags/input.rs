@@ -3,7 +3,6 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use mcp_proto::{Direction, Nanos, Outcome};
-use serde::Serialize;
 
 use crate::calls::{CallRecord, FaultRecord, Party};
 use crate::host::ProcessFacts;
@@ -95,44 +94,6 @@ pub enum ProcessEvent {
     Exited,
     /// The kernel chose it to be killed for want of memory.
     OomKilled,
-}
-
-/// The other ends of a server's standard input and output.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Ends {
-    /// Who could write to its standard input.
-    pub stdin: End,
-    /// Who could read its standard output.
-    pub stdout: End,
-    /// Its parent now.
-    pub parent: u32,
-    /// Processes that hold the other end of its standard input, or else output; some of them.
-    pub holders: Vec<u32>,
-}
-
-/// Another end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum End {
-    /// There is none: a file, a terminal, a network socket. Or it cannot be told.
-    #[default]
-    None,
-    /// Somebody holds it.
-    Open,
-    /// Nobody does, nor will.
-    Closed,
-}
-
-impl End {
-    /// Stable name for output.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Open => "open",
-            Self::Closed => "closed",
-        }
-    }
 }
 
 impl<'a> ProcessRef<'a> {

@@ -5,7 +5,8 @@ use mcp_proto::Nanos;
 use super::pressure::IntoValue;
 use crate::flags::board::{Weighing, as_f64};
 use crate::flags::limits::MAX_PIDS;
-use crate::flags::{End, Ends, Engine, Evidence, Flag, Subject, Value};
+use crate::flags::{Engine, Evidence, Flag, Subject, Value};
+use crate::host::{End, Ends};
 
 impl Engine {
     /// Whether a server has been found to be orphaned or abandoned.

@@ -6,7 +6,7 @@ mod scenarios;
 use mcp_proto::{Nanos, Outcome};
 
 use super::*;
-use crate::host::{CgroupSample, ClockOffset, HostSample, MemoryUse, ProcessSample};
+use crate::host::{CgroupSample, ClockOffset, End, Ends, HostSample, MemoryUse, ProcessSample};
 
 const SECOND: Nanos = 1_000_000_000;
 const INTERVAL: Nanos = 5 * SECOND;
