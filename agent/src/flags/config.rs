@@ -216,7 +216,7 @@ fn whole(at: &str, setting: Setting) -> Result<u8, ConfigError> {
     }
 }
 
-fn wrong(at: &str, value: impl ToString, allowed: &str) -> ConfigError {
+fn wrong(at: &str, value: impl std::fmt::Display, allowed: &str) -> ConfigError {
     ConfigError::Value {
         at: at.to_owned(),
         value: value.to_string(),

@@ -4,11 +4,15 @@ mod limits;
 mod pressure;
 mod process;
 mod sampler;
+mod source;
 mod system;
+mod thread;
 mod trigger;
 
 pub use pressure::{PressureTotals, Resource, Stall, Stalls, Totals};
 pub use process::{Depth, ProcessCounters, ProcessSample, read_process};
-pub use sampler::{Cost, LiveSource, Sampler, Samples, Settings, Source};
+pub use sampler::{Cost, Sampler, Samples, Settings};
+pub use source::{LiveSource, Source};
 pub use system::{DiskUse, HostCounters, HostSample};
+pub use thread::{Report as SamplerReport, SamplerThread};
 pub use trigger::{PressureTrigger, TriggerError};

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::limits::{
     FAST_FOR, IDLE_INTERVALS, LOOK_EVERY, MAX_CGROUPS, MAX_CGROUPS_PER_TICK, MAX_PER_TICK, MAX_WATCHED, MEASURE_EVERY,
 };
-use super::{Depth, HostCounters, HostSample, ProcessCounters, ProcessSample, read_process};
-use crate::host::{CgroupCounters, CgroupSample, Hierarchies, LimitingDirs, cgroup_path, thread_cpu};
+use super::{Depth, HostCounters, HostSample, ProcessCounters, ProcessSample, Source};
+use crate::host::{CgroupCounters, CgroupSample, thread_cpu};
 
 /// Cores below which a process is idle.
 const IDLE_CORES: f64 = 0.005;
@@ -35,20 +35,6 @@ impl Default for Settings {
             fast: 1_000_000_000,
         }
     }
-}
-
-/// Where samples come from: the running host, or a test.
-pub trait Source {
-    /// The host as a whole.
-    fn host(&mut self) -> HostCounters;
-    /// One process, as closely as `depth` says after a glance. `None` when it is gone.
-    fn process(&mut self, pid: u32, depth: &mut dyn FnMut(&ProcessCounters) -> Depth) -> Option<ProcessCounters>;
-    /// Path of the control group that a process is in now.
-    fn cgroup_of(&mut self, pid: u32) -> Option<Arc<str>>;
-    /// That control group. `None` when it is gone.
-    fn cgroup(&mut self, path: &Arc<str>) -> Option<CgroupCounters>;
-    /// Nobody is in that control group any more.
-    fn forget_cgroup(&mut self, path: &Arc<str>);
 }
 
 /// What one tick has found.
@@ -366,52 +352,6 @@ fn depth_of(round: u32, before: Option<&ProcessCounters>, glance: &ProcessCounte
 
 fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
-}
-
-/// The running host.
-#[derive(Debug)]
-pub struct LiveSource {
-    hierarchies: Hierarchies,
-    dirs: BTreeMap<Arc<str>, LimitingDirs>,
-}
-
-impl Default for LiveSource {
-    fn default() -> Self {
-        Self {
-            hierarchies: Hierarchies::mounted(),
-            dirs: BTreeMap::new(),
-        }
-    }
-}
-
-impl Source for LiveSource {
-    fn host(&mut self) -> HostCounters {
-        HostCounters::read()
-    }
-
-    fn process(&mut self, pid: u32, depth: &mut dyn FnMut(&ProcessCounters) -> Depth) -> Option<ProcessCounters> {
-        read_process(pid, depth)
-    }
-
-    fn cgroup_of(&mut self, pid: u32) -> Option<Arc<str>> {
-        let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
-        let groups: Vec<_> = process.cgroups().ok()?.into_iter().collect();
-        let path: Arc<str> = cgroup_path(groups.iter().cloned())?.into();
-        if self.dirs.len() < MAX_CGROUPS || self.dirs.contains_key(&path) {
-            // Asked for anew each time: a limit may have been set on a group above.
-            self.dirs
-                .insert(Arc::clone(&path), self.hierarchies.dirs(groups).limiting());
-        }
-        Some(path)
-    }
-
-    fn cgroup(&mut self, path: &Arc<str>) -> Option<CgroupCounters> {
-        self.dirs.get(path).map(LimitingDirs::read)
-    }
-
-    fn forget_cgroup(&mut self, path: &Arc<str>) {
-        self.dirs.remove(path);
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::host::sampling::Totals;
+use crate::host::sampling::{LiveSource, Totals};
 
 const SECOND: Nanos = 1_000_000_000;
 
@@ -128,7 +128,7 @@ fn the_gone_and_the_reused_are_told_and_forgotten() {
     sampler.source.processes.get_mut(&3).unwrap().state = 'Z';
     let mut gone = BTreeSet::new();
     run(&mut sampler, SECOND, 20 * SECOND, |_, _, samples| {
-        gone.extend(samples.gone)
+        gone.extend(samples.gone);
     });
     assert_eq!(gone, [1, 2, 3].into());
     assert_eq!(
