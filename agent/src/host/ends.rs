@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 
 use serde::Serialize;
 
+use super::sampling::read_stat;
 use super::threads::all_pids;
 use super::unix::{UnixSocket, unix_sockets};
 
@@ -17,6 +18,8 @@ use super::unix::{UnixSocket, unix_sockets};
 const MAX_SERVERS: usize = 8192;
 /// Descriptors of one process that are looked at.
 const MAX_DESCRIPTORS: usize = 16_384;
+/// Every so many scans a server's own descriptors are read anew.
+const RENEW_EVERY: u64 = 6;
 /// Holders that are told of one end.
 const MAX_HOLDERS: usize = 8;
 
@@ -85,18 +88,34 @@ enum Target {
 pub struct EndsScanner {
     holders: HashMap<Stream, Vec<u32>>,
     closed: HashSet<Stream>,
+    /// The servers' own descriptors, which hardly ever change.
+    streams: HashMap<Life, Streams>,
+    scans: u64,
     full_walks: u64,
 }
+
+/// A process's id and start: its identity.
+type Life = (u32, u64);
 
 impl EndsScanner {
     /// The other ends of these servers' standard inputs and outputs. Those that are gone, or may not
     /// be looked into, are left out.
     pub fn scan(&mut self, servers: &[u32]) -> Vec<(u32, Ends)> {
-        let servers: BTreeMap<u32, (Streams, u32)> = servers
-            .iter()
-            .take(MAX_SERVERS)
-            .filter_map(|&pid| Some((pid, (streams(pid)?, parent(pid)?))))
-            .collect();
+        let known = match self.scans % RENEW_EVERY {
+            0 => HashMap::new(),
+            _ => std::mem::take(&mut self.streams),
+        };
+        self.scans += 1;
+        let mut parents = BTreeMap::new();
+        for &pid in servers.iter().take(MAX_SERVERS) {
+            if let Some(stat) = read_stat(pid)
+                && let Some(streams) = known.get(&(pid, stat.starttime)).copied().or_else(|| streams(pid))
+            {
+                self.streams.insert((pid, stat.starttime), streams);
+                parents.insert(pid, (streams, u32::try_from(stat.ppid).unwrap_or(0)));
+            }
+        }
+        let servers = parents;
         let all = || {
             servers
                 .values()
@@ -239,11 +258,6 @@ fn target(link: &str) -> Option<Target> {
         "socket" => Some(Target::Socket(inode)),
         _ => None,
     }
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
-    u32::try_from(process.stat().ok()?.ppid).ok()
 }
 
 #[cfg(test)]

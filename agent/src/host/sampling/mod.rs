@@ -10,6 +10,7 @@ mod thread;
 mod trigger;
 
 pub use pressure::{PressureTotals, Resource, Stall, Stalls, Totals};
+pub(super) use process::read_stat;
 pub use process::{Depth, ProcessCounters, ProcessSample, read_process};
 pub use sampler::{Cost, Sampler, Samples, Settings};
 pub use source::{LiveSource, Source};
