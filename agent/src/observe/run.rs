@@ -270,9 +270,11 @@ impl Flow {
                 break;
             }
         }
-        self.pipeline.tick(monotonic());
+        let now = monotonic();
+        self.pipeline.tick(now);
         self.judge(sensor);
         self.deliver(observer);
+        note(&mut self.failure, observer.tick(now));
         total
     }
 

@@ -18,6 +18,7 @@ fn idle() -> Settings {
         tier: None,
         ring_bytes: RING_BYTES,
         budget_bytes: BUDGET_BYTES,
+        timing: false,
         blocked_threads: |_| Vec::new(),
     }
 }
