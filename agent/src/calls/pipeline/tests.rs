@@ -183,6 +183,10 @@ impl Host {
                 at: self.now,
                 session: end.session,
                 socket: end.socket,
+                written: 0,
+                read: 0,
+                fresh: 0,
+                moves: 0,
             }));
         }
     }
