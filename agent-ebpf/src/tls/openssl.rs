@@ -58,7 +58,7 @@ pub(crate) fn ssl_return(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// SSL_do_handshake, SSL_connect, SSL_accept, SSL_shutdown (ssl): may send, but no plaintext.
+/// SSL_do_handshake(ssl): may send, but no plaintext.
 #[uprobe]
 pub(crate) fn ssl_handshake(ctx: ProbeContext) -> u32 {
     if let Some(ssl) = ctx.arg::<u64>(0)

@@ -11,7 +11,7 @@ Examples:
   sudo mcpsonar trace -p 4242 --json               of one process and its descendants, as JSON lines
   sudo mcpsonar trace -- npx -y some-mcp-client    of a command, from its first byte
   sudo mcpsonar trace --otlp http://localhost:4317 as OpenTelemetry spans
-  mcpsonar doctor                                  what this kernel allows
+  mcpsonar doctor                                  what this kernel allows, and which TLS is opaque
 
 Exit status:
   0  done (trace -- CMD: the status of CMD, 128+N when signal N ended it)
@@ -45,6 +45,13 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Say what this kernel, container and set of privileges allow, what is off and why
     Doctor(DoctorArgs),
+    /// List processes that may be MCP endpoints, and whether their TLS can be seen
+    ///
+    /// A candidate is a process that listens on TCP or has a TLS library, with its connections and,
+    /// for each library, whether its plaintext can be seen or why not. This is read from /proc at
+    /// once: which of them speak MCP only their traffic tells. Calls and sessions per endpoint come
+    /// with the daemon.
+    Ps(PsArgs),
     /// Print the completion script of a shell
     Completions {
         /// The shell
@@ -128,6 +135,14 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
+/// List candidates for MCP endpoints.
+#[derive(Clone, Debug, Args)]
+pub struct PsArgs {
+    /// Print one JSON object a line and process
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Whom to observe.
 #[derive(Clone, Debug, Default, Args)]
 pub struct TargetArgs {
@@ -162,6 +177,9 @@ pub struct CaptureArgs {
     /// Size of the ring between kernel and agent, in KiB; rounded up to a power of two
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
     pub ring_kib: Option<u32>,
+    /// Leave TLS libraries alone: encrypted connections give no calls
+    #[arg(long)]
+    pub no_tls: bool,
 }
 
 /// Where else to send calls.
@@ -256,6 +274,7 @@ mod tests {
             "record -o f -- true",
             "replay --json -o x f",
             "doctor --json",
+            "ps --json",
             "completions bash",
             "man --dir d",
             "trace --tier 1 --ring-kib 512 --otlp http://h:4317 --otlp-protocol http --color never",

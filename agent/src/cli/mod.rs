@@ -8,14 +8,15 @@ mod events;
 mod failure;
 mod outputs;
 mod pages;
+mod ps;
 mod record;
 mod replay;
 mod stats;
 mod trace;
 
 pub use args::{
-    CaptureArgs, Cli, ColorArg, Command, DoctorArgs, FormatArgs, OtlpArgs, OtlpProtocolArg, RecordArgs, ReplayArgs,
-    TargetArgs, TierArg, TraceArgs,
+    CaptureArgs, Cli, ColorArg, Command, DoctorArgs, FormatArgs, OtlpArgs, OtlpProtocolArg, PsArgs, RecordArgs,
+    ReplayArgs, TargetArgs, TierArg, TraceArgs,
 };
 pub use failure::Failure;
 pub use outputs::{Console, outputs};
@@ -31,6 +32,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Record(args) => record::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Ps(args) => ps::run(args),
         Command::Completions { shell } => pages::completions(*shell).map(|()| 0),
         Command::Man { dir } => pages::man(dir.as_deref()).map(|()| 0),
         Command::BenchEmptyTracepoints => bench::empty_tracepoints(),

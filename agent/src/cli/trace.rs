@@ -121,6 +121,7 @@ fn options(target: &TargetArgs, capture: &CaptureArgs) -> Options {
         target,
         tier,
         ring_bytes,
+        tls: !capture.no_tls,
     }
 }
 
@@ -206,10 +207,14 @@ mod tests {
         let capture = CaptureArgs {
             tier: TierArg::One,
             ring_kib: Some(100),
+            no_tls: true,
         };
         let options = options(&target, &capture);
         assert!(matches!(options.target, Target::Processes(pids) if pids == [1, 2]));
-        assert_eq!((options.tier, options.ring_bytes), (Some(Tier::Trampolines), 128 << 10));
+        assert_eq!(
+            (options.tier, options.ring_bytes, options.tls),
+            (Some(Tier::Trampolines), 128 << 10, false)
+        );
     }
 
     #[test]
@@ -217,6 +222,7 @@ mod tests {
         let capture = CaptureArgs {
             tier: TierArg::Auto,
             ring_kib: Some(1_048_576),
+            no_tls: false,
         };
         assert_eq!(options(&TargetArgs::default(), &capture).ring_bytes, 1 << 30);
     }

@@ -10,7 +10,7 @@ use procfs::process::{FDTarget, Process};
 use super::sockets::{Connection, Sockets};
 
 /// Inode numbers of the pipes and sockets of a process. Empty when it is gone or may not be looked into.
-fn inodes_of(process: &Process) -> Vec<u64> {
+pub(super) fn inodes_of(process: &Process) -> Vec<u64> {
     let Ok(descriptors) = process.fd() else {
         return Vec::new();
     };

@@ -73,6 +73,11 @@ impl Sockets {
         self.unix.extend(process.unix().into_iter().flatten());
     }
 
+    /// All TCP sockets.
+    pub(super) fn tcp(&self) -> impl Iterator<Item = &TcpNetEntry> {
+        self.tcp.iter()
+    }
+
     /// Inode numbers of the TCP and unix stream sockets that listen.
     pub(super) fn listening(&self) -> impl Iterator<Item = u64> {
         let tcp = self.tcp.iter().filter(|entry| entry.state == TcpState::Listen);

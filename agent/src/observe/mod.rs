@@ -43,6 +43,8 @@ pub struct Options {
     pub tier: Option<Tier>,
     /// Size of the ring, a power of two.
     pub ring_bytes: u32,
+    /// Whether TLS libraries are hooked.
+    pub tls: bool,
 }
 
 /// Who takes what is observed.

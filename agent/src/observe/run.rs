@@ -78,6 +78,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         ring_bytes: options.ring_bytes,
         budget_bytes: BUDGET_BYTES,
         timing: true,
+        tls: options.tls,
         blocked_threads,
     })?;
     let wake = sensor

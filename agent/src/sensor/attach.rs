@@ -47,6 +47,8 @@ pub struct Settings {
     pub budget_bytes: u32,
     /// Account for what the processes that speak MCP do with their time.
     pub timing: bool,
+    /// Whether TLS libraries are hooked.
+    pub tls: bool,
     /// Threads in scope (tgid, tid) that are in a data syscall right now: asked once the ways in
     /// are watched, so that a message that they wait for is not missed.
     pub blocked_threads: fn(&Scope) -> Vec<(u32, u32)>,
@@ -81,6 +83,11 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
         sensor.hooks.extend(attach_timing(&mut ebpf)?);
     }
     sensor.hooks.extend(absent);
+    if !settings.tls {
+        sensor.ebpf = Some(ebpf);
+        release_heap();
+        return Ok(sensor);
+    }
     sensor.hooks.extend(tls::load(&mut ebpf));
     let mut epoch = take_map::<Array<MapData, u64>>(&mut ebpf, "MAPPED_EPOCH")?;
     let tell_again = Box::new(move || {
@@ -337,6 +344,7 @@ fn assemble(ebpf: &mut Ebpf, diagnostics: Option<EbpfLogger<&'static dyn log::Lo
         tier: Tier::RawTracepoints,
         hooks: Vec::new(),
         tls: None,
+        ebpf: None,
     })
 }
 

@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use agent_abi::{Counter, EndpointKey, Membership, VerdictCode, VerdictEntry};
+use aya::Ebpf;
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya_log::EbpfLogger;
 
@@ -37,8 +38,10 @@ pub struct Sensor {
     diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
     tier: Tier,
     hooks: Vec<HookStatus>,
-    /// Holds the programs and their links, once they are attached.
+    /// Holds the programs and their links where TLS libraries are hooked.
     tls: Option<tls::Tls>,
+    /// The same where they are not.
+    ebpf: Option<Ebpf>,
 }
 
 impl Sensor {

@@ -19,6 +19,7 @@ fn idle() -> Settings {
         ring_bytes: RING_BYTES,
         budget_bytes: BUDGET_BYTES,
         timing: false,
+        tls: true,
         blocked_threads: |_| Vec::new(),
     }
 }

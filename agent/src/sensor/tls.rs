@@ -3,6 +3,7 @@
 
 mod binary;
 mod catalogue;
+mod detach;
 mod elf;
 mod functions;
 mod go;

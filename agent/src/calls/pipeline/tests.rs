@@ -177,16 +177,21 @@ impl Host {
     }
 
     fn bind(&mut self, end: &End) {
+        self.bind_after(end, [0; 2], 0);
+    }
+
+    /// As `bind`, of a session that goes on after so many bytes written and read.
+    fn bind_after(&mut self, end: &End, [written, read]: [u64; 2], moves: u32) {
         if end.is_seen {
             self.pipeline.take(Record::Bind(BindRecord {
                 header: Self::header(Kind::Bind, end.pid),
                 at: self.now,
                 session: end.session,
                 socket: end.socket,
-                written: 0,
-                read: 0,
-                fresh: 0,
-                moves: 0,
+                written,
+                read,
+                fresh: moves,
+                moves,
             }));
         }
     }

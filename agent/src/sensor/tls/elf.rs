@@ -242,10 +242,13 @@ mod tests {
         let wanted = |name: &[u8]| name.ends_with(b"6rustls_is_not_all").then_some(7);
         let none = elf.functions(wanted, |_| false).unwrap();
         assert!(none.is_empty() || none.iter().all(|(number, _)| *number == 7));
+        // Put together here: a constant would be there.
+        let absent = ["never", "there"].join("\u{1}");
         assert_eq!(
-            elf.mark_in(".rodata", &["never \u{1} there", "BAD MARK ONE"]).unwrap(),
+            elf.mark_in(".rodata", &[&absent, "A MARK OF THIS TEST"]).unwrap(),
             Some(1)
         );
+        assert_eq!(elf.mark_in(".rodata", &[&absent]).unwrap(), None);
         assert!(elf.offset(u64::MAX).is_none());
         assert!(Elf::open(Path::new("/proc/self/maps")).is_err());
     }

@@ -109,13 +109,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
         &[("ssl_read_ex", Entry), ("ssl_return", Return)],
         Some(Read),
     ),
+    // SSL_connect and SSL_accept end here, too.
     ssl("SSL_do_handshake", &[("ssl_handshake", Entry)], None),
-    ssl("SSL_connect", &[("ssl_handshake", Entry)], None),
-    ssl("SSL_accept", &[("ssl_handshake", Entry)], None),
-    ssl("SSL_shutdown", &[("ssl_handshake", Entry)], None),
-    ssl("SSL_new", &[("ssl_new", Return)], None),
     ssl("SSL_free", &[("ssl_free", Entry)], None),
+    // Every handshake of OpenSSL begins with it, and none of BoringSSL.
     ssl("SSL_clear", &[("ssl_clear", Entry)], None),
+    Function {
+        library: Library::BoringSsl,
+        name: Name::Exact("SSL_new"),
+        hooks: &[("ssl_new", Return)],
+        moves: None,
+    },
     go(
         "crypto/tls.(*Conn).Write",
         &[("go_write", Entry), ("go_return", Exits)],

@@ -13,6 +13,7 @@ use aya::programs::uprobe::{UProbeLink, UProbeScope};
 
 use super::binary::Site;
 use super::catalogue::Catalogue;
+use super::detach;
 use super::installed::installed;
 use crate::host::{self, FileId};
 use crate::sensor::error::in_full;
@@ -66,8 +67,13 @@ impl Watch {
             match asked.recv_timeout(SWEEP.saturating_sub(self.swept.elapsed())) {
                 Ok(pid) => self.look_at(pid),
                 Err(RecvTimeoutError::Timeout) => self.sweep(),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
             }
+        }
+        // The programs that all processes pass go first.
+        drop(self.ebpf);
+        if !self.hooked.is_empty() {
+            detach::leave_to_child();
         }
     }
 

@@ -166,3 +166,27 @@ fn one_end_whose_beginning_was_missed() {
         assert!(host.losses().is_empty());
     }
 }
+
+#[test]
+fn a_session_that_has_moved_goes_on() {
+    let mut host = Host::new();
+    let wire = sealed(&mut host);
+    let mut plain = sessions(&wire, [flags::FRESH; 2]);
+    host.bind(&plain.client);
+    host.bind_after(&plain.server, [0; 2], 1);
+    let (request, answer) = (post(&tool_call(1), None), reply(&result(1), None));
+    plain.ask(&mut host, &request);
+    plain.answer(&mut host, &answer);
+    assert!(host.only_call().loss.is_empty());
+    // At another address: what it writes first is seen before its socket is known again.
+    plain.ask(&mut host, &post(&tool_call(2), None));
+    let before = [answer.len() as u64, (request.len() * 2) as u64];
+    let mut moved = wire.server.session(3000, 0);
+    host.write(&mut moved, reply(&result(2), None).as_bytes());
+    host.bind_after(&moved, before, 1);
+    host.read(&mut plain.client, reply(&result(2), None).as_bytes());
+    let call = host.only_call();
+    assert_eq!((call.seen_by, call.request_id.get()), (vec!["client", "server"], "2"));
+    assert!(call.parts_us.response_queue.is_some() && call.loss.is_empty());
+    assert!(host.losses().is_empty(), "{:?}", host.losses());
+}
