@@ -10,7 +10,7 @@ use crate::scope::Thread;
 use crate::scratch::{self, with_scratch};
 use crate::stream::{self, Sampling, Side};
 use crate::syscall::Syscall;
-use crate::{connection, socket, tcp, tls, walk};
+use crate::{connection, socket, tcp, time, tls, walk};
 
 /// recv's flags that leave the bytes where they are (MSG_PEEK), or that read something else
 /// (MSG_ERRQUEUE).
@@ -225,6 +225,7 @@ impl Transfer {
         if record.flags & flags::TCP != 0 {
             tcp::measure(depth);
         }
+        time::account(depth);
         if self.place == Place::Kernel {
             count(Counter::OpaqueBytes, self.len);
             capture::ship_opaque(depth);

@@ -20,6 +20,8 @@ globals! {
     WAKE_AT = 0;
     /// 1 when trampolines are to find a syscall's registers on the task's stack.
     REGS_ON_STACK = 0;
+    /// 1 when sched_switch says in what state a task leaves the CPU.
+    SWITCH_TELLS_STATE = 0;
     /// 1 when the current task is to be had as a typed pointer.
     TYPED_TASK = 0;
     TASK_FILES = 0;
@@ -29,6 +31,10 @@ globals! {
     TASK_EXIT_CODE = 0;
     TASK_STACK = 0;
     TASK_MM = 0;
+    TASK_STATE = ABSENT;
+    TASK_IN_IOWAIT = ABSENT;
+    TASK_IN_MEMSTALL = ABSENT;
+    TASK_MAJ_FLT = ABSENT;
     SIGNAL_LIVE = 0;
     MM_ARG_START = 0;
     MM_ARG_END = 0;

@@ -11,7 +11,7 @@ use core::ffi::c_void;
 
 use crate::emit::{Wake, emit};
 use crate::maps::{SCOPE, count};
-use crate::{globals, scope, walk};
+use crate::{globals, scope, time, walk};
 
 /// sched_process_fork(parent, child): children of members are members from their first instruction.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
@@ -26,6 +26,7 @@ pub(crate) fn process_fork(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub(crate) fn process_exec(ctx: RawTracePointContext) -> i32 {
     let tgid = ctx.tgid();
+    time::executed(ctx.arg(1));
     if scope::contains(tgid) {
         executed(tgid, &ctx);
     }
@@ -36,6 +37,7 @@ pub(crate) fn process_exec(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(crate) fn process_exit(ctx: RawTracePointContext) -> i32 {
     let tgid = ctx.tgid();
+    time::exited();
     if scope::contains(tgid) && exited(tgid).is_none() {
         warn!(&ctx, "could not read how {} ended", tgid);
     }

@@ -4,6 +4,7 @@
 
 pub mod calls;
 pub mod cli;
+pub mod flags;
 pub mod hooks;
 pub mod host;
 pub mod observe;

@@ -14,3 +14,4 @@ pub mod syscalls;
 pub mod tools;
 pub mod truth;
 pub mod wire;
+pub mod work;

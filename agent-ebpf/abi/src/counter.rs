@@ -22,11 +22,13 @@ pub enum Counter {
     ProcessTableFull = 7,
     /// Transfers that found no scratch memory: too many programs preempted each other.
     ScratchBusy = 8,
+    /// Processes and threads whose time found no room in its tables.
+    TimeTableFull = 9,
 }
 
 impl Counter {
     /// Every counter, in order of index.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Records,
         Self::RingFull,
         Self::RingFullBytes,
@@ -36,6 +38,7 @@ impl Counter {
         Self::StreamTableFull,
         Self::ProcessTableFull,
         Self::ScratchBusy,
+        Self::TimeTableFull,
     ];
 
     /// Stable name for output.
@@ -51,6 +54,7 @@ impl Counter {
             Self::StreamTableFull => "stream_table_full",
             Self::ProcessTableFull => "process_table_full",
             Self::ScratchBusy => "scratch_busy",
+            Self::TimeTableFull => "time_table_full",
         }
     }
 }

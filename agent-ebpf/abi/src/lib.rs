@@ -9,6 +9,7 @@
 mod counter;
 mod map;
 mod record;
+mod time;
 mod tunable;
 
 pub use counter::Counter;
@@ -18,11 +19,12 @@ pub use map::{
 };
 pub use record::{
     ARGS_MAX, BindRecord, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketEvent,
-    SocketRecord, Tcp, Totals, flags,
+    SocketRecord, Tcp, flags,
 };
 #[cfg(feature = "user")]
 pub use record::{DecodeError, Record};
+pub use time::{MAX_TIMED_PROCESSES, MAX_TIMED_THREADS, TIMED_SLOTS, Times, Totals};
 pub use tunable::{ABSENT, FIELDS, Field, global};
 
 /// Version of the layouts below.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;

@@ -2,6 +2,8 @@
 
 use core::mem::{align_of, offset_of, size_of};
 
+use crate::time::Totals;
+
 /// What a record tells.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,24 +36,6 @@ pub struct Header {
     pub tgid: u32,
     /// Thread id in the initial pid namespace.
     pub tid: u32,
-}
-
-/// Running totals of a process at the instant of a record. Zero until the hooks that feed them exist.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Nanoseconds on a CPU.
-    pub on_cpu: u64,
-    /// Nanoseconds runnable without a CPU.
-    pub run_queue: u64,
-    /// Nanoseconds in uninterruptible sleep.
-    pub blocked: u64,
-    /// Nanoseconds in interruptible sleep.
-    pub asleep: u64,
-    /// Major page faults.
-    pub faults: u64,
-    /// Bytes read and written.
-    pub bytes: u64,
 }
 
 /// What the kernel keeps of a TCP connection, at the instant of a record. Zero for other carriers.
@@ -95,7 +79,7 @@ pub struct DataRecord {
     pub at: u32,
     /// See [`flags`].
     pub flags: u32,
-    /// The process at this instant.
+    /// The process and the thread at this instant.
     pub totals: Totals,
     /// The TCP connection at this instant, where the stream has one.
     pub tcp: Tcp,
@@ -123,6 +107,8 @@ pub mod flags {
     pub const TLS: u32 = 256;
     /// A TLS session that was seen from its handshake on: offset 0 is its first byte.
     pub const FRESH: u32 = 512;
+    /// The totals are known.
+    pub const TIMED: u32 = 1024;
 }
 
 /// What a [`SocketRecord`] tells.
@@ -243,9 +229,8 @@ pub const CHUNK_SIZES: [usize; 5] = [0, 256, 1024, 4096, 16384];
 
 const _: () = {
     assert!(size_of::<Header>() == 16 && align_of::<Header>() == 4);
-    assert!(size_of::<Totals>() == 48 && align_of::<Totals>() == 8);
     assert!(size_of::<Tcp>() == 16 && align_of::<Tcp>() == 4);
-    assert!(size_of::<DataRecord>() == 152 && align_of::<DataRecord>() == 8);
+    assert!(size_of::<DataRecord>() == 216 && align_of::<DataRecord>() == 8);
     assert!(offset_of!(DataRecord, stream) == 16);
     assert!(offset_of!(DataRecord, ino) == 40);
     assert!(offset_of!(DataRecord, entered) == 48);
@@ -253,7 +238,7 @@ const _: () = {
     assert!(offset_of!(DataRecord, at) == 80);
     assert!(offset_of!(DataRecord, flags) == 84);
     assert!(offset_of!(DataRecord, totals) == 88);
-    assert!(offset_of!(DataRecord, tcp) == 136);
+    assert!(offset_of!(DataRecord, tcp) == 200);
     assert!(size_of::<SocketRecord>() == 120 && align_of::<SocketRecord>() == 8);
     assert!(offset_of!(SocketRecord, local) == 40);
     assert!(offset_of!(SocketRecord, event) == 76);

@@ -11,6 +11,9 @@ pub mod global {
     /// u32: 1 when trampolines are to find a syscall's registers on the task's stack: before 5.15, the
     /// types of the socket syscalls do not say what registers are, and the verifier refuses the argument.
     pub const REGS_ON_STACK: &str = "REGS_ON_STACK";
+    /// u32: 1 when sched_switch says in what state a task leaves the CPU (from 5.19 on); otherwise the
+    /// programs read it from the task, where a waker may have changed it already.
+    pub const SWITCH_TELLS_STATE: &str = "SWITCH_TELLS_STATE";
     /// u32: 1 when the kernel gives programs the current task as a typed pointer (5.11), which they may
     /// load through instead of asking a helper for each read.
     pub const TYPED_TASK: &str = "TYPED_TASK";
@@ -18,7 +21,7 @@ pub mod global {
     pub const WAKE_AT: &str = "WAKE_AT";
 }
 
-/// A field of a kernel structure whose byte offset the programs need.
+/// A field of a kernel structure whose offset the programs need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     /// The global (u32) that takes the offset.
@@ -27,6 +30,10 @@ pub struct Field {
     pub of: &'static str,
     /// The member; may be inside anonymous members.
     pub member: &'static str,
+    /// What the member was called in older kernels.
+    pub formerly: Option<&'static str>,
+    /// The offset is wanted in bits: the member is a bit field.
+    pub in_bits: bool,
     /// What is not known where a kernel lacks the member: the global is then [`ABSENT`]. `None` when
     /// nothing works without it.
     pub lost: Option<&'static str>,
@@ -40,16 +47,16 @@ const fn field(global: &'static str, of: &'static str, member: &'static str) -> 
         global,
         of,
         member,
+        formerly: None,
+        in_bits: false,
         lost: None,
     }
 }
 
 const fn optional(global: &'static str, of: &'static str, member: &'static str, lost: &'static str) -> Field {
     Field {
-        global,
-        of,
-        member,
         lost: Some(lost),
+        ..field(global, of, member)
     }
 }
 
@@ -66,6 +73,24 @@ pub const FIELDS: &[Field] = &[
     field("TASK_EXIT_CODE", "task_struct", "exit_code"),
     field("TASK_STACK", "task_struct", "stack"),
     field("TASK_MM", "task_struct", "mm"),
+    Field {
+        formerly: Some("state"),
+        ..optional("TASK_STATE", "task_struct", "__state", "what threads wait for")
+    },
+    Field {
+        in_bits: true,
+        ..optional("TASK_IN_IOWAIT", "task_struct", "in_iowait", "waiting for disks")
+    },
+    Field {
+        in_bits: true,
+        ..optional(
+            "TASK_IN_MEMSTALL",
+            "task_struct",
+            "in_memstall",
+            "waiting for memory, but for reclaim",
+        )
+    },
+    optional("TASK_MAJ_FLT", "task_struct", "maj_flt", "major page faults"),
     field("SIGNAL_LIVE", "signal_struct", "live"),
     field("MM_ARG_START", "mm_struct", "arg_start"),
     field("MM_ARG_END", "mm_struct", "arg_end"),

@@ -10,7 +10,7 @@ use crate::maps::{SOCKETS, add, count};
 use crate::scope::Thread;
 use crate::scratch::{self, with_scratch};
 use crate::stream::{Sampling, sample, verdict_on};
-use crate::tcp;
+use crate::{tcp, time};
 
 /// A call has moved `len` bytes of plaintext.
 #[inline(always)]
@@ -87,6 +87,7 @@ extern "C" fn ship_plaintext(object: u64, buffer: u64, len: u64, entered: u64, s
             record.totals = Totals::default();
             record.tcp = measured(session);
         }
+        time::account(depth);
         capture::ship(depth, sampling);
     });
     if !done {

@@ -61,6 +61,8 @@ pub struct Call {
     pub position: Option<u64>,
     /// The call that this one passes on, on the other side of a process that relays calls.
     pub relays: Option<CallRef>,
+    /// While the responder worked on it, it worked on another request of the same conversation too.
+    pub overlapped: bool,
     /// W3C trace context of `params._meta`, or of the HTTP request.
     pub trace_context: Option<TraceContext>,
     /// What was not seen, in the order of discovery, without repeats. Empty: everything was.

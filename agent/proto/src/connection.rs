@@ -23,8 +23,17 @@ pub(crate) struct InFlight {
     pub(crate) answered: Option<Nanos>,
     pub(crate) response_written: bool,
     pub(crate) response_read: bool,
+    /// How many requests of its direction had been answered when the responder had all of this one.
+    pub(crate) answered_before: Option<u64>,
     /// A process that serves it has passed it on.
     pub(crate) is_relayed: bool,
+}
+
+/// Requests of one direction that the responder has had, and of those the answered or ended ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Served {
+    received: u64,
+    answered: u64,
 }
 
 /// Which half of a call a range of bytes is.
@@ -132,6 +141,8 @@ pub(crate) struct Connection {
     /// Whether the writer's and the reader's side of each direction have been seen.
     pub(crate) sides_seen: [(bool, bool); 2],
     pub(crate) ending: Ending,
+    /// By direction.
+    served: [Served; 2],
     /// Calls by age, for eviction; some may have ended.
     ages: VecDeque<Slot>,
 }
@@ -159,6 +170,7 @@ impl Connection {
             unaligned_responses: false,
             sides_seen: [(false, false); 2],
             ending: Ending::default(),
+            served: [Served::default(); 2],
             ages: VecDeque::new(),
         }
     }
@@ -221,6 +233,13 @@ impl Connection {
         let half = match part {
             Part::Request => &mut it.call.request,
             Part::Response => {
+                if !it.response_written
+                    && let Some(before) = it.answered_before
+                {
+                    let served = &mut self.served[it.call.direction as usize];
+                    it.call.overlapped = served.received - before > 1;
+                    served.answered += 1;
+                }
                 it.response_written = true;
                 it.call.response.get_or_insert_default()
             }
@@ -235,7 +254,14 @@ impl Connection {
             return;
         };
         let half = match part {
-            Part::Request => &mut it.call.request,
+            Part::Request => {
+                if it.answered_before.is_none() && last.is_some() {
+                    let served = &mut self.served[it.call.direction as usize];
+                    it.answered_before = Some(served.answered);
+                    served.received += 1;
+                }
+                &mut it.call.request
+            }
             Part::Response => {
                 it.response_read = true;
                 it.call.response.get_or_insert_default()
@@ -264,6 +290,9 @@ impl Connection {
         let Some(it) = self.calls.remove(slot) else {
             return;
         };
+        if it.answered_before.is_some() && !it.response_written {
+            self.served[it.call.direction as usize].answered += 1;
+        }
         let originator = self.originator(it.call.direction);
         if originator.ids.get(&it.call.request_id.0) == Some(&slot) {
             originator.ids.remove(&it.call.request_id.0);

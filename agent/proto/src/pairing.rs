@@ -202,6 +202,7 @@ impl Connection {
             http_status: None,
             position: None,
             relays: None,
+            overlapped: false,
             trace_context: envelope
                 .text(Field::Traceparent)
                 .and_then(|text| mcp::trace_context(&text)),
@@ -224,6 +225,7 @@ impl Connection {
             answered: None,
             response_written: false,
             response_read: false,
+            answered_before: None,
             is_relayed: false,
         };
         let slot = self.admit(in_flight, output);

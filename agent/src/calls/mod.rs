@@ -1,5 +1,7 @@
 //! Calls: what the protocol package found, joined with the processes that took part.
 
+pub mod causes;
+mod children;
 mod endpoints;
 mod network;
 pub mod parts;
@@ -11,6 +13,7 @@ pub mod recording;
 mod sessions;
 mod sockets;
 pub mod trace_id;
+mod windows;
 
 pub use endpoints::EndpointJudgement;
 pub use parts::{Instants, Parts};

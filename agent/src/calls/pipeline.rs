@@ -7,8 +7,9 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use agent_abi::{Record, VerdictCode, VerdictEntry};
-use mcp_proto::{Call, Event, Limits, Loss, Nanos, ProcessId, Stats, StreamId, Tracker, Verdict};
+use mcp_proto::{Call, Direction, Event, Limits, Loss, Nanos, ProcessId, Stats, StreamId, Tracker, Verdict};
 
+use super::children::Children;
 use super::endpoints::{EndpointJudgement, Endpoints};
 use super::network::{Keys, network};
 use super::places::Places;
@@ -17,6 +18,7 @@ use super::record::{CallRecord, CallSource, FaultRecord};
 use super::sessions::Sessions;
 use super::sockets::Sockets;
 use super::trace_id::Run;
+use super::windows::Windows;
 use crate::host::{ClockOffset, FactsSource, ProcessFacts, Processes};
 use crate::sink::Losses;
 
@@ -61,6 +63,8 @@ pub struct Pipeline<S> {
     /// Known with the first record of bytes.
     run: Option<Run>,
     programs: Programs,
+    windows: Windows,
+    children: Children,
     origin: Origin,
     selection: Selection,
     /// Processes with sockets that carry TLS.
@@ -86,6 +90,8 @@ impl<S: FactsSource> Pipeline<S> {
             keys: Keys::default(),
             run: None,
             programs: Programs::default(),
+            windows: Windows::default(),
+            children: Children::default(),
             origin,
             selection,
             sealed: Vec::new(),
@@ -110,7 +116,10 @@ impl<S: FactsSource> Pipeline<S> {
             Record::Socket(record) => self.socket(&record),
             Record::Bind(record) => self.bound(&record),
             Record::Fork(fork) => self.forked(fork.header.tgid, fork.value, fork.at),
-            Record::Exec { header, comm, args, .. } => self.programs.executed(header.tgid, comm, args),
+            Record::Exec { header, comm, args, .. } => {
+                self.children.executed(header.tgid, comm);
+                self.programs.executed(header.tgid, comm, args);
+            }
             Record::Exit(exit) => self.exited(exit.header.tgid, exit.at),
             // That is the sensor's business.
             Record::Mapped(_) => {}
@@ -198,6 +207,7 @@ impl<S: FactsSource> Pipeline<S> {
     /// What was lost on the way through here, by name.
     pub fn count_losses(&self, losses: &mut Losses) {
         losses.add("undecodable_records", self.undecodable);
+        losses.add("call_times_evicted", self.windows.evicted);
         losses.add("sockets_evicted", self.sockets.evicted);
         losses.add("tls_sessions_unbound", self.sessions.unbound);
         losses.add("tls_records_dropped", self.sessions.dropped);
@@ -222,6 +232,7 @@ impl<S: FactsSource> Pipeline<S> {
 
     fn forked(&mut self, child: u32, parent: u32, at: Nanos) {
         self.processes.forked(child, at);
+        self.children.forked(child, parent, at);
         self.programs.forked(child, parent);
         if let Selection::Processes(members) = &mut self.selection
             && members.contains(&parent)
@@ -232,6 +243,7 @@ impl<S: FactsSource> Pipeline<S> {
 
     fn exited(&mut self, pid: u32, at: Nanos) {
         self.programs.exited(pid);
+        self.children.exited(pid, at);
         if let Some(process) = self.processes.exited(pid, at) {
             self.tracker.process_exited(process, at);
         }
@@ -280,7 +292,12 @@ impl<S: FactsSource> Pipeline<S> {
         let Some(run) = &self.run else { return };
         let Origin { boot_id, clock, .. } = &self.origin;
         let key = self.keys.of(&call, &self.sockets, &self.places, boot_id);
+        let responder = match call.direction {
+            Direction::ClientToServer => server,
+            Direction::ServerToClient => client,
+        };
         let source = CallSource {
+            account: responder.and_then(|facts| self.windows.account(&call, facts.pid, &self.children)),
             run,
             connection: &key,
             client,

@@ -14,6 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
+    causes::{Account, Upstream},
     parts::{Instants, Parts, micros},
     trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId, session_id},
 };
@@ -93,7 +94,7 @@ pub struct CallRecord {
     /// The cause that holds most of the time.
     pub dominant_cause: Option<&'static str>,
     /// Whom the server waited for.
-    pub upstreams: [(); 0],
+    pub upstreams: Vec<Upstream>,
     /// Whether other calls of the server overlap it, and share its causes.
     pub shared_window: bool,
     /// What of it was not seen.
@@ -126,7 +127,7 @@ pub struct CallRecord {
     pub trace_context: Option<TraceContext>,
 }
 
-/// What the server's time was spent on, in microseconds. `None` until it is measured.
+/// What the server's time was spent on, in microseconds. `None` where it was not measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the names are the documentation: see design, section 6")]
 pub struct Causes {
@@ -169,8 +170,11 @@ pub struct TaskRecord {
 }
 
 /// What a record is made from, besides the call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CallSource<'a> {
+    /// What the server's time was spent on, and whether it was shared with other calls, where that was
+    /// measured.
+    pub account: Option<(Account, bool)>,
     /// The run of the agent that has seen it.
     pub run: &'a Run,
     /// Names the connection to both of its ends.
@@ -203,6 +207,7 @@ impl CallRecord {
     #[must_use]
     pub fn new(call: Call, source: CallSource<'_>) -> Self {
         let CallSource {
+            account,
             connection,
             client,
             server,
@@ -210,6 +215,7 @@ impl CallRecord {
             clock,
             run,
         } = source;
+        let (account, shared) = account.unwrap_or_default();
         let ids = Ids::of(&call, connection, run);
         let relayed = |relayed: CallRef| run.call(relayed.connection, relayed.direction, relayed.sequence);
         let continued = |earlier: Continuation| run.call(call.connection, call.direction, earlier.sequence);
@@ -253,10 +259,10 @@ impl CallRecord {
             request_bytes: call.request.bytes,
             response_bytes: call.response.map_or(0, |response| response.bytes),
             notifications: call.notifications,
-            causes_us: Causes::default(),
-            dominant_cause: None,
-            upstreams: [],
-            shared_window: false,
+            causes_us: account.causes,
+            dominant_cause: account.dominant,
+            upstreams: account.upstreams,
+            shared_window: shared,
             loss: call.loss,
             result_type: call.result_type.map(result_type_code),
             task: call.task.map(TaskRecord::new),

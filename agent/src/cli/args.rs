@@ -87,6 +87,10 @@ pub struct TraceArgs {
     /// Write what was captured, lost and concluded as JSON to FILE at the end
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub stats: Option<PathBuf>,
+    /// Sample who takes part and the host, and write what flags are raised, updated and cleared to
+    /// FILE, one JSON object a line; without --json also say it on the standard error
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub events: Option<PathBuf>,
     /// Where else to send calls.
     #[command(flatten)]
     pub otlp: OtlpArgs,

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod diagnostics;
 mod doctor;
+mod events;
 mod failure;
 mod outputs;
 mod pages;

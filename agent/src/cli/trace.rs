@@ -9,8 +9,11 @@ use std::{
     process::ExitStatus,
 };
 
+use mcp_proto::Nanos;
+
 use super::{
     CaptureArgs, Failure, TargetArgs, TierArg, TraceArgs,
+    events::Events,
     outputs::{Console, outputs},
     stats,
 };
@@ -33,6 +36,11 @@ pub(super) fn run(args: &TraceArgs) -> Result<u8, Failure> {
         outputs: outputs(&args.format, &args.otlp, console, WhenFull::Drop)?,
         faults: BTreeMap::new(),
         calls: 0,
+        events: args
+            .events
+            .as_deref()
+            .map(|path| Events::open(path, !args.format.json))
+            .transpose()?,
     };
     let observed = block_on(&args.target, &args.capture, &mut calls);
     let mut losses = observed
@@ -137,10 +145,14 @@ struct Calls {
     outputs: Outputs,
     faults: BTreeMap<&'static str, u64>,
     calls: u64,
+    events: Option<Events>,
 }
 
 impl Observer for Calls {
-    fn begin(&mut self, _origin: &Origin) -> Result<(), ObserverError> {
+    fn begin(&mut self, origin: &Origin) -> Result<(), ObserverError> {
+        if let Some(events) = &mut self.events {
+            events.begin(origin.clock);
+        }
         Ok(())
     }
 
@@ -153,6 +165,9 @@ impl Observer for Calls {
     }
 
     fn output(&mut self, output: Output) -> Result<(), ObserverError> {
+        if let Some(events) = &mut self.events {
+            events.output(&output);
+        }
         let taken = match output {
             Output::Call(call) => {
                 self.calls += 1;
@@ -164,6 +179,11 @@ impl Observer for Calls {
             }
         };
         taken.map_err(|error| ObserverError(error.into()))
+    }
+
+    fn tick(&mut self, now: Nanos) -> Result<(), ObserverError> {
+        let events = self.events.as_mut().map_or(Ok(()), |events| events.tick(now));
+        events.map_err(|error| ObserverError(error.into()))
     }
 }
 

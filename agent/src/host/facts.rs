@@ -93,7 +93,7 @@ impl FactsSource for ProcFs {
 
 /// The most telling of a process's cgroups. On a hybrid host the unified hierarchy may hold
 /// nothing but the root, while the v1 controllers know the container.
-fn cgroup_path(groups: impl Iterator<Item = procfs::ProcessCGroup>) -> Option<String> {
+pub(super) fn cgroup_path(groups: impl Iterator<Item = procfs::ProcessCGroup>) -> Option<String> {
     let unified_first = |group: &procfs::ProcessCGroup| group.hierarchy != 0;
     let mut paths: Vec<_> = groups.map(|group| (unified_first(&group), group.pathname)).collect();
     paths.sort_by_key(|(is_v1, path)| (container_id(path).is_none(), path == "/", *is_v1));

@@ -12,7 +12,7 @@ use std::io;
 use std::process::ExitStatus;
 
 use agent_abi::Membership;
-use mcp_proto::Stats;
+use mcp_proto::{Nanos, Stats};
 
 use crate::calls::{Origin, Output, Selection};
 use crate::hooks::HookStatus;
@@ -69,6 +69,13 @@ pub trait Observer {
     /// # Errors
     /// As [`Observer::begin`].
     fn output(&mut self, output: Output) -> Result<(), ObserverError>;
+    /// Time passes: called after every look at the ring, ten times a second or more.
+    ///
+    /// # Errors
+    /// As [`Observer::begin`].
+    fn tick(&mut self, _now: Nanos) -> Result<(), ObserverError> {
+        Ok(())
+    }
 }
 
 /// Why an observer wants no more. A command that is observed runs on to its end all the same.

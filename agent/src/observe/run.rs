@@ -77,6 +77,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         tier: options.tier,
         ring_bytes: options.ring_bytes,
         budget_bytes: BUDGET_BYTES,
+        timing: true,
         tls: options.tls,
         blocked_threads,
     })?;
@@ -270,9 +271,11 @@ impl Flow {
                 break;
             }
         }
-        self.pipeline.tick(monotonic());
+        let now = monotonic();
+        self.pipeline.tick(now);
         self.judge(sensor);
         self.deliver(observer);
+        note(&mut self.failure, observer.tick(now));
         total
     }
 

@@ -1,7 +1,7 @@
 //! Loading and attaching: offsets first, then the programs of one tier.
 
-use agent_abi::{ABSENT, ENTRY_SLOTS, Entry, FIELDS, Field, Membership, global};
-use aya::maps::{Array, Map, MapData};
+use agent_abi::{ABSENT, ENTRY_SLOTS, Entry, FIELDS, Field, MAX_TIMED_PROCESSES, Membership, global};
+use aya::maps::{Array, Map, MapData, Stack};
 use aya::programs::{FEntry, FExit, ProgramType, RawTracePoint};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::util::KernelVersion;
@@ -10,7 +10,7 @@ use aya_log::EbpfLogger;
 
 use super::btf::{BtfError, Layouts};
 use super::error::{SensorError, in_full, os_error};
-use super::hooks::{HOOKS, Hook, Point};
+use super::hooks::{HOOKS, Hook, Point, TIME, TIME_HOOKS};
 use super::limits::WAKE_SHARE;
 use super::object::OBJECT;
 use super::tls::{self, Tls};
@@ -45,6 +45,8 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Bytes captured of one syscall on a watched stream.
     pub budget_bytes: u32,
+    /// Account for what the processes that speak MCP do with their time.
+    pub timing: bool,
     /// Whether TLS libraries are hooked.
     pub tls: bool,
     /// Threads in scope (tgid, tid) that are in a data syscall right now: asked once the ways in
@@ -77,6 +79,9 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
     };
     (sensor.tier, sensor.hooks) = attach_data(&mut ebpf, settings.tier, &mut prime)?;
     sensor.hooks.extend(attach_all(&mut ebpf, 0, None, &mut || {})?);
+    if settings.timing {
+        sensor.hooks.extend(attach_timing(&mut ebpf)?);
+    }
     sensor.hooks.extend(absent);
     if !settings.tls {
         sensor.ebpf = Some(ebpf);
@@ -109,7 +114,7 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
     let mut offsets = Vec::with_capacity(FIELDS.len());
     let mut absent = Vec::new();
     for field in FIELDS {
-        let offset = match (layouts.offset(field.of, field.member), field.lost) {
+        let offset = match (offset_of(&layouts, field), field.lost) {
             (Err(missing), Some(lost)) => {
                 absent.push(absence(field, lost, &missing));
                 ABSENT
@@ -121,7 +126,11 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
     let own = std::process::id();
     let host = u32::from(settings.scope == Scope::Host);
     // An unknown kernel is taken for a new one.
-    let regs_on_stack = u32::from(KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 15, 0)));
+    let older_than = |major, minor| {
+        u32::from(KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(major, minor, 0)))
+    };
+    let regs_on_stack = older_than(5, 15);
+    let switch_tells_state = 1 - older_than(5, 19);
     let typed_task = u32::from(
         is_helper_supported(ProgramType::RawTracePoint, BpfHelper::BPF_FUNC_get_current_task_btf).unwrap_or(false),
     );
@@ -134,6 +143,7 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
         .override_global(global::HOST_SCOPE, &host, true)
         .override_global(global::BUDGET, &settings.budget_bytes, true)
         .override_global(global::REGS_ON_STACK, &regs_on_stack, true)
+        .override_global(global::SWITCH_TELLS_STATE, &switch_tells_state, true)
         .override_global(global::TYPED_TASK, &typed_task, true)
         .override_global(global::WAKE_AT, &wake_at, true);
     for (name, offset) in &offsets {
@@ -155,6 +165,21 @@ fn absence(field: &Field, lost: &str, missing: &BtfError) -> HookStatus {
         on: false,
         reason: missing.to_string(),
         lost: lost.to_owned(),
+    }
+}
+
+/// Offset of a field, in the unit that is wanted.
+fn offset_of(layouts: &Layouts, field: &Field) -> Result<u32, BtfError> {
+    let find = |member| {
+        if field.in_bits {
+            layouts.bit_offset(field.of, member)
+        } else {
+            layouts.offset(field.of, member)
+        }
+    };
+    match field.formerly {
+        Some(formerly) => find(field.member).or_else(|missing| find(formerly).map_err(|_older| missing)),
+        None => find(field.member),
     }
 }
 
@@ -212,6 +237,28 @@ fn attach_all(
         }
         if way_in {
             between();
+        }
+    }
+    Ok(states)
+}
+
+/// Attaches the hooks that account for time, and gives the programs room for processes if all are
+/// there without which it would be wrong.
+fn attach_timing(ebpf: &mut Ebpf) -> Result<Vec<HookStatus>, SensorError> {
+    let mut states = Vec::new();
+    let mut right = true;
+    for hook in TIME_HOOKS {
+        let state = attach_one(ebpf, hook, None)?;
+        right &= state.on || hook.lost != TIME;
+        states.push(state);
+    }
+    if right {
+        let mut free = take_map::<Stack<MapData, u32>>(ebpf, "FREE")?;
+        for slot in 0..MAX_TIMED_PROCESSES {
+            free.push(slot, 0).map_err(|source| SensorError::Table {
+                table: "timed processes",
+                source: Box::new(source),
+            })?;
         }
     }
     Ok(states)

@@ -44,6 +44,7 @@ const KIND_UNION: u32 = 5;
 
 /// The members of the structures that were asked for, of one kernel.
 pub(super) struct Layouts {
+    /// In bits.
     offsets: HashMap<(String, String), u32>,
 }
 
@@ -88,6 +89,14 @@ impl Layouts {
     /// # Errors
     /// When this kernel has no such member.
     pub(super) fn offset(&self, structure: &str, member: &str) -> Result<u32, BtfError> {
+        self.bit_offset(structure, member).map(|bits| bits / 8)
+    }
+
+    /// As [`Self::offset`], in bits.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn bit_offset(&self, structure: &str, member: &str) -> Result<u32, BtfError> {
         self.offsets
             .get(&(structure.to_owned(), member.to_owned()))
             .copied()
@@ -180,7 +189,7 @@ impl<'a> Blob<'a> {
         bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or(damaged)
     }
 
-    /// Calls `found` with the name and byte offset of every member of the structure at `at`.
+    /// Calls `found` with the name and the offset in bits of every member of the structure at `at`.
     fn collect(
         &self,
         positions: &[usize],
@@ -198,7 +207,7 @@ impl<'a> Blob<'a> {
             } else {
                 position
             };
-            let offset = base + bits / 8;
+            let offset = base + bits;
             let name = self.name(word(self.types, member)?)?;
             if !name.is_empty() {
                 found(name, offset);
@@ -256,6 +265,7 @@ mod tests {
         let layouts = Layouts::parse(&sample(), &["s"]).unwrap();
         assert_eq!(layouts.offset("s", "a").unwrap(), 0);
         assert_eq!(layouts.offset("s", "b").unwrap(), 4);
+        assert_eq!(layouts.bit_offset("s", "b").unwrap(), 32);
         assert!(matches!(layouts.offset("s", "c"), Err(BtfError::Missing { .. })));
     }
 

@@ -133,6 +133,29 @@ pub(super) const HOOKS: &[Hook] = &[
     raw("sys_exit"),
 ];
 
+/// What is not seen without the scheduler's hooks.
+pub(super) const TIME: &str = "what a server's time was spent on";
+
+const fn time(program: &'static str, tracepoint: &'static str, lost: &'static str) -> Hook {
+    Hook {
+        vital: false,
+        ..life(program, tracepoint, lost)
+    }
+}
+
+/// The hooks that account for time. Those that lose [`TIME`] are of no use one without the other.
+pub(super) const TIME_HOOKS: &[Hook] = &[
+    time("switched", "sched_switch", TIME),
+    time("woken", "sched_wakeup", TIME),
+    time("woken_new", "sched_wakeup_new", TIME),
+    time("reclaim_begin", "mm_vmscan_direct_reclaim_begin", RECLAIM),
+    time("reclaim_end", "mm_vmscan_direct_reclaim_end", RECLAIM),
+    time("group_reclaim_begin", "mm_vmscan_memcg_reclaim_begin", RECLAIM),
+    time("group_reclaim_end", "mm_vmscan_memcg_reclaim_end", RECLAIM),
+];
+
+const RECLAIM: &str = "waiting for memory to be reclaimed";
+
 #[cfg(target_arch = "x86_64")]
 const SYSCALL_PREFIX: &str = "__x64_sys_";
 #[cfg(target_arch = "aarch64")]

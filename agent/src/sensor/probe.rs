@@ -6,7 +6,7 @@ use aya::{Btf, Ebpf};
 
 use super::attach::{self, Refusal, Scope, Settings};
 use super::error::{SensorError, in_full};
-use super::hooks::{HOOKS, Hook, Point};
+use super::hooks::{HOOKS, Hook, Point, TIME_HOOKS};
 use super::limits::{BUDGET_BYTES, RING_BYTES};
 use super::tls;
 use crate::hooks::HookStatus;
@@ -18,6 +18,7 @@ fn idle() -> Settings {
         tier: None,
         ring_bytes: RING_BYTES,
         budget_bytes: BUDGET_BYTES,
+        timing: false,
         tls: true,
         blocked_threads: |_| Vec::new(),
     }
@@ -33,6 +34,7 @@ pub fn probe() -> Result<Vec<HookStatus>, SensorError> {
     let mut tier_1_refused: Option<String> = None;
     let states: Vec<HookStatus> = HOOKS
         .iter()
+        .chain(TIME_HOOKS)
         .map(|hook| {
             let failure = match (&btf, hook.point, &tier_1_refused) {
                 // What one trampoline is refused for, all are.

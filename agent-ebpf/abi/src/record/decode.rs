@@ -3,7 +3,8 @@
 use core::fmt;
 use core::mem::{offset_of, size_of};
 
-use super::{ARGS_MAX, BindRecord, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketRecord, Tcp, Totals};
+use super::{ARGS_MAX, BindRecord, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketRecord, Tcp};
+use crate::time::Totals;
 
 /// A decoded record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,14 +126,7 @@ fn data(header: Header, bytes: &[u8]) -> DataRecord {
         len: u64_at(bytes, offset_of!(DataRecord, len)),
         at: u32_at(bytes, offset_of!(DataRecord, at)),
         flags: u32_at(bytes, offset_of!(DataRecord, flags)),
-        totals: Totals {
-            on_cpu: u64_at(bytes, totals + offset_of!(Totals, on_cpu)),
-            run_queue: u64_at(bytes, totals + offset_of!(Totals, run_queue)),
-            blocked: u64_at(bytes, totals + offset_of!(Totals, blocked)),
-            asleep: u64_at(bytes, totals + offset_of!(Totals, asleep)),
-            faults: u64_at(bytes, totals + offset_of!(Totals, faults)),
-            bytes: u64_at(bytes, totals + offset_of!(Totals, bytes)),
-        },
+        totals: Totals::from_words(core::array::from_fn(|i| u64_at(bytes, totals + 8 * i))),
         tcp: tcp(bytes, offset_of!(DataRecord, tcp)),
     }
 }
@@ -234,8 +228,12 @@ mod tests {
         assert_eq!(record.stream, u64::from_ne_bytes(bytes[16..24].try_into().unwrap()));
         assert_eq!(record.len, u64::from_ne_bytes(bytes[72..80].try_into().unwrap()));
         assert_eq!(
+            record.totals.thread.on_cpu,
+            u64::from_ne_bytes(bytes[136..144].try_into().unwrap())
+        );
+        assert_eq!(
             record.totals.bytes,
-            u64::from_ne_bytes(bytes[128..136].try_into().unwrap())
+            u64::from_ne_bytes(bytes[192..200].try_into().unwrap())
         );
     }
 

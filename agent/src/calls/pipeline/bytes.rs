@@ -109,6 +109,7 @@ impl<S: FactsSource> Pipeline<S> {
         self.run.get_or_insert_with(|| Run::new(boot_id.clone(), record.exited));
         if record.flags & flags::FIRST != 0 {
             self.places.note(way.stream, record);
+            self.windows.note(record);
         }
         let bits = record.flags;
         let transfer = Transfer {

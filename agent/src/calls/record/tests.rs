@@ -48,6 +48,7 @@ pub(crate) fn call() -> Call {
         http_status: None,
         position: None,
         relays: None,
+        overlapped: false,
         trace_context: None,
         loss: vec![],
     }
@@ -94,6 +95,7 @@ pub(crate) fn record_over(call: Call, network: Option<Network>) -> CallRecord {
     CallRecord::new(
         call,
         CallSource {
+            account: None,
             run: &run(),
             connection: &key,
             client: client.as_ref(),

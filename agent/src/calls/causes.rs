@@ -1,0 +1,256 @@
+//! What a call's server window was spent on.
+//!
+//! The window runs from the instant at which the responder had all of the request to that at which it
+//! began to write its answer. The kernel's totals are known exactly at both. What follows is how sums
+//! over threads become parts of one window, which they fill exactly:
+//!
+//! - One thread read the request and wrote the answer (a plain loop, a thread per connection, the loop
+//!   of an event-driven server): what it did itself is exact. While it slept, others may have worked
+//!   for it: what the other threads of the process did takes its place, in proportion where it is more
+//!   than the sleep can hold. Unless other calls shared the window: then the other threads worked for
+//!   those, as like as not, and only the thread's own time counts.
+//! - Different threads read and wrote: the sums of the process stand in. A chain of threads that hand
+//!   on to each other does not overlap, and is exact; threads that worked at once are scaled down in
+//!   proportion to what the window can hold.
+//!
+//! What is left is sleep. As far as a request to an upstream, or a child process, was outstanding
+//! then, it was a wait for that; the rest was a lock or a timer. CFS throttling looks like a wait for a
+//! CPU to the scheduler, and takes its part of that. Uninterruptible sleep that the kernel does not
+//! call I/O is a file system's journal where there was I/O too, and unknown where there was none.
+
+use agent_abi::{Times, Totals};
+use mcp_proto::Nanos;
+use serde::Serialize;
+
+use super::record::Causes;
+
+/// A process's totals at the instant of one of its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// CLOCK_MONOTONIC nanoseconds.
+    pub at: Nanos,
+    /// The thread that made the syscall.
+    pub tid: u32,
+    /// Of the process and of that thread.
+    pub totals: Totals,
+}
+
+/// A time during which the server waited for an answer of someone else: from the last byte of a
+/// request to the first byte of its answer, or from the start of a child process to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamWait {
+    /// Whom for: a host or an address, or what the child was started as.
+    pub peer: Box<str>,
+    /// When it began.
+    pub from: Nanos,
+    /// When it ended.
+    pub to: Nanos,
+    /// Bytes sent and received.
+    pub bytes: u64,
+}
+
+/// Someone the server waited for during a call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Upstream {
+    /// As of [`UpstreamWait`].
+    pub peer: Box<str>,
+    /// Microseconds of the window.
+    pub us: f64,
+    /// Bytes sent and received.
+    pub bytes: u64,
+}
+
+/// What is known of a call's server window.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'a> {
+    /// When the responder had all of the request.
+    pub from: Snapshot,
+    /// When it began to write its answer.
+    pub to: Snapshot,
+    /// Other calls of the process overlap it.
+    pub shared: bool,
+    /// Nanoseconds for which the process's cgroup was throttled within it.
+    pub throttled: Nanos,
+    /// What the process waited for; need not lie within the window.
+    pub waits: &'a [UpstreamWait],
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Account {
+    /// The parts of the window, in microseconds.
+    pub causes: Causes,
+    /// The part that holds more than half of it.
+    pub dominant: Option<&'static str>,
+    /// Whom the process waited for, the longest wait first.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// States of [`Times`], as nanoseconds.
+const STATES: usize = 6;
+type Spent = [f64; STATES];
+
+/// Accounts for a window.
+#[must_use]
+pub fn account(window: &Window<'_>) -> Account {
+    let length = nanos(window.to.at.saturating_sub(window.from.at));
+    let process = spent(window.from.totals.process, window.to.totals.process);
+    let own = if window.from.tid == window.to.tid {
+        let thread = spent(window.from.totals.thread, window.to.totals.thread);
+        let own = fit(thread, length);
+        if window.shared {
+            own
+        } else {
+            let others = std::array::from_fn(|i| (process[i] - thread[i]).max(0.0));
+            plus(own, fit(others, length - sum(own)))
+        }
+    } else {
+        fit(process, length)
+    };
+    let [on_cpu, run_queue, disk, blocked, memory, blocked_write] = own;
+    let asleep = (length - sum(own)).max(0.0);
+    let upstream = asleep.min(waited(window, |_| true));
+    let throttled = run_queue.min(nanos(window.throttled));
+    let (disk, unknown) = if disk > 0.0 {
+        (disk + blocked, 0.0)
+    } else {
+        (0.0, blocked)
+    };
+    let parts = [
+        ("on_cpu", on_cpu),
+        ("run_queue", run_queue - throttled),
+        ("disk", disk),
+        ("upstream", upstream),
+        ("lock_or_timer", asleep - upstream),
+        ("memory", memory),
+        ("throttled", throttled),
+        ("blocked_write", blocked_write),
+        ("unknown", unknown),
+    ];
+    let dominant = parts
+        .iter()
+        .find(|(_, part)| *part > length / 2.0)
+        .map(|(name, _)| *name);
+    let [
+        on_cpu,
+        run_queue,
+        disk,
+        upstream,
+        lock_or_timer,
+        memory,
+        throttled,
+        blocked_write,
+        unknown,
+    ] = parts.map(|(_, part)| Some(part / 1000.0));
+    Account {
+        causes: Causes {
+            on_cpu,
+            run_queue,
+            disk,
+            upstream,
+            lock_or_timer,
+            memory,
+            throttled,
+            blocked_write,
+            unknown,
+        },
+        dominant,
+        upstreams: upstreams(window),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
+fn nanos(nanos: u64) -> f64 {
+    nanos as f64
+}
+
+/// Growth of each state; an earlier total that is greater counts as equal.
+fn spent(from: Times, to: Times) -> Spent {
+    let (from, to) = (from.words(), to.words());
+    std::array::from_fn(|i| nanos(to[i].saturating_sub(from[i])))
+}
+
+fn sum(parts: Spent) -> f64 {
+    parts.iter().sum()
+}
+
+fn plus(a: Spent, b: Spent) -> Spent {
+    std::array::from_fn(|i| a[i] + b[i])
+}
+
+/// The parts, scaled down to what `room` holds when they are more.
+fn fit(parts: Spent, room: f64) -> Spent {
+    let all = sum(parts);
+    if all <= room {
+        return parts;
+    }
+    parts.map(|part| part * room.max(0.0) / all)
+}
+
+/// Nanoseconds of the window during which any of the waits that are `wanted` was on.
+fn waited(window: &Window<'_>, wanted: impl Fn(&UpstreamWait) -> bool) -> f64 {
+    let clip = |at: Nanos| at.clamp(window.from.at, window.to.at.max(window.from.at));
+    let wanted = window.waits.iter().filter(|wait| wanted(wait));
+    let mut spans: Vec<(Nanos, Nanos)> = wanted.map(|wait| (clip(wait.from), clip(wait.to))).collect();
+    spans.sort_unstable();
+    let mut covered = 0;
+    let mut end = 0;
+    for (from, to) in spans {
+        covered += to.saturating_sub(from.max(end));
+        end = end.max(to);
+    }
+    nanos(covered)
+}
+
+fn upstreams(window: &Window<'_>) -> Vec<Upstream> {
+    let within = |wait: &&UpstreamWait| wait.from < window.to.at && wait.to > window.from.at;
+    let mut peers: Vec<&str> = window.waits.iter().filter(within).map(|wait| &*wait.peer).collect();
+    peers.sort_unstable();
+    peers.dedup();
+    let mut upstreams: Vec<Upstream> = peers
+        .into_iter()
+        .map(|peer| {
+            let of_peer = window.waits.iter().filter(within).filter(|wait| &*wait.peer == peer);
+            Upstream {
+                peer: peer.into(),
+                us: waited(window, |wait| &*wait.peer == peer) / 1000.0,
+                bytes: of_peer.map(|wait| wait.bytes).sum(),
+            }
+        })
+        .collect();
+    upstreams.sort_by(|a, b| b.us.total_cmp(&a.us));
+    upstreams
+}
+
+impl Causes {
+    /// The sum of the parts that are known, in microseconds.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        let Self {
+            on_cpu,
+            run_queue,
+            disk,
+            upstream,
+            lock_or_timer,
+            memory,
+            throttled,
+            blocked_write,
+            unknown,
+        } = *self;
+        let parts = [
+            on_cpu,
+            run_queue,
+            disk,
+            upstream,
+            lock_or_timer,
+            memory,
+            throttled,
+            blocked_write,
+            unknown,
+        ];
+        parts.iter().flatten().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

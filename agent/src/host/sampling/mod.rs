@@ -1,0 +1,19 @@
+//! Facts that change: what the host, the endpoints and their control groups use, and what they wait for.
+
+mod limits;
+mod pressure;
+mod process;
+mod sampler;
+mod source;
+mod system;
+mod thread;
+mod trigger;
+
+pub use pressure::{PressureTotals, Resource, Stall, Stalls, Totals};
+pub(super) use process::read_stat;
+pub use process::{Depth, ProcessCounters, ProcessSample, read_process};
+pub use sampler::{Cost, Sampler, Samples, Settings};
+pub use source::{LiveSource, Source};
+pub use system::{DiskUse, HostCounters, HostSample};
+pub use thread::{Report as SamplerReport, SamplerThread};
+pub use trigger::{PressureTrigger, TriggerError};

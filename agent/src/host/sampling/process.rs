@@ -1,0 +1,293 @@
+//! What one process uses.
+
+use std::fs;
+use std::sync::Arc;
+
+use mcp_proto::Nanos;
+use procfs::FromRead;
+use procfs::process::{LimitValue, Process, Stat};
+use serde::Serialize;
+
+use crate::host::cgroup::ratio;
+
+/// How closely a process is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// One file: CPU time, memory, threads, state, parent.
+    Glance,
+    /// All files but the dear one.
+    Look,
+    /// Its proportional memory too, for which the kernel walks its page tables.
+    Measure,
+}
+
+/// What the files of a process say at one instant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProcessCounters {
+    /// Process id.
+    pub pid: u32,
+    /// Clock ticks since boot when it began: with the pid, its identity.
+    pub start_time: u64,
+    /// Its parent.
+    pub parent: u32,
+    /// Name of its main thread.
+    pub comm: String,
+    /// `R` running, `S` asleep, `D` in uninterruptible sleep, `T` stopped, `Z` ended and not waited for.
+    pub state: char,
+    /// CPU time of all its threads, living and ended, in nanoseconds; to the clock tick.
+    pub cpu_ns: u64,
+    /// Resident memory, in bytes.
+    pub rss: u64,
+    /// Threads.
+    pub threads: u32,
+    /// Page faults that needed a device.
+    pub major_faults: u64,
+    /// What a look adds; `None` after a glance, or where it may not be read.
+    pub more: Option<MoreCounters>,
+    /// Memory with shared pages divided among their users, in bytes.
+    pub pss: Option<u64>,
+}
+
+/// What a closer look adds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MoreCounters {
+    /// Swapped out, in bytes.
+    pub swap: Option<u64>,
+    /// Open descriptors.
+    pub fds: Option<u64>,
+    /// How many it may have open (`RLIMIT_NOFILE`, soft).
+    pub fd_limit: Option<u64>,
+    /// Times that its main thread gave up the processor by itself.
+    pub voluntary_switches: Option<u64>,
+    /// Times that it was taken from its main thread.
+    pub involuntary_switches: Option<u64>,
+    /// Bytes that it caused to be read from devices.
+    pub read_bytes: Option<u64>,
+    /// Bytes that it caused to be written to devices.
+    pub write_bytes: Option<u64>,
+    /// Time that its main thread was ready and had no processor, in nanoseconds.
+    pub run_queue_ns: Option<u64>,
+    /// Time that its main thread ran, in nanoseconds.
+    pub main_thread_ns: Option<u64>,
+}
+
+/// A process over the time between two looks. Totals are since its start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ProcessSample {
+    /// Process id.
+    pub pid: u32,
+    /// Clock ticks since boot when it began.
+    pub start_time: u64,
+    /// Its parent.
+    pub parent: u32,
+    /// Name of its main thread.
+    pub comm: String,
+    /// State of its main thread, as in `/proc/PID/stat`.
+    pub state: char,
+    /// When it was looked at, CLOCK_MONOTONIC.
+    pub at: Nanos,
+    /// Since the look before, in nanoseconds; 0 at the first.
+    pub interval: Nanos,
+    /// CPU time so far, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Cores used on average over the interval: 1 is one processor in full.
+    pub cpu: Option<f64>,
+    /// Resident memory, in bytes.
+    pub rss: u64,
+    /// Memory with shared pages divided among their users, in bytes; when last measured.
+    pub pss: Option<u64>,
+    /// Swapped out, in bytes.
+    pub swap: Option<u64>,
+    /// Threads.
+    pub threads: u32,
+    /// Open descriptors.
+    pub fds: Option<u64>,
+    /// How many it may have open.
+    pub fd_limit: Option<u64>,
+    /// Times that its main thread gave up the processor by itself, so far.
+    pub voluntary_switches: Option<u64>,
+    /// Times that it was taken from its main thread, so far.
+    pub involuntary_switches: Option<u64>,
+    /// Bytes read from devices so far.
+    pub read_bytes: Option<u64>,
+    /// Bytes written to devices so far.
+    pub write_bytes: Option<u64>,
+    /// Page faults that needed a device, so far.
+    pub major_faults: u64,
+    /// Share of the interval that its main thread was ready and had no processor, 0 to 1.
+    pub run_queue: Option<f64>,
+    /// Cores used by its main thread, which in an event loop does all the work.
+    pub main_thread: Option<f64>,
+    /// Path of its control group.
+    pub cgroup: Option<Arc<str>>,
+}
+
+impl ProcessSample {
+    /// What lies between two looks at one process.
+    ///
+    /// A process that used no CPU time ran no system call: what a glance leaves out of `after` is as
+    /// it was in `before`, to within a clock tick's doing.
+    #[must_use]
+    pub fn between(before: Option<(&ProcessCounters, Nanos)>, after: &ProcessCounters, at: Nanos) -> Self {
+        let interval = before.map_or(0, |(_, from)| at.saturating_sub(from));
+        let earlier = before.map(|(before, _)| before);
+        let more_before = earlier.and_then(|before| before.more);
+        let more = after.more.or(more_before).unwrap_or_default();
+        let share = |of: fn(&MoreCounters) -> Option<u64>| {
+            let spent = of(&more)?.saturating_sub(of(&more_before?)?);
+            ratio(spent, interval).map(|share| share.min(1.0))
+        };
+        Self {
+            pid: after.pid,
+            start_time: after.start_time,
+            parent: after.parent,
+            comm: after.comm.clone(),
+            state: after.state,
+            at,
+            interval,
+            cpu_ns: after.cpu_ns,
+            cpu: earlier.and_then(|before| ratio(after.cpu_ns.saturating_sub(before.cpu_ns), interval)),
+            rss: after.rss,
+            pss: after.pss.or(earlier.and_then(|before| before.pss)),
+            swap: more.swap,
+            threads: after.threads,
+            fds: more.fds,
+            fd_limit: more.fd_limit,
+            voluntary_switches: more.voluntary_switches,
+            involuntary_switches: more.involuntary_switches,
+            read_bytes: more.read_bytes,
+            write_bytes: more.write_bytes,
+            major_faults: after.major_faults,
+            run_queue: share(|more| more.run_queue_ns),
+            main_thread: share(|more| more.main_thread_ns),
+            cgroup: None,
+        }
+    }
+}
+
+/// Looks at a process, as closely as `depth` says by what a glance shows. `None` when it is gone.
+pub fn read_process(pid: u32, depth: impl FnOnce(&ProcessCounters) -> Depth) -> Option<ProcessCounters> {
+    let stat = read_stat(pid)?;
+    let ticks = stat.utime.saturating_add(stat.stime);
+    let mut counters = ProcessCounters {
+        pid,
+        start_time: stat.starttime,
+        parent: u32::try_from(stat.ppid).unwrap_or(0),
+        comm: stat.comm,
+        state: stat.state,
+        cpu_ns: ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1)),
+        rss: stat.rss.saturating_mul(procfs::page_size()),
+        threads: u32::try_from(stat.num_threads).unwrap_or(0),
+        major_faults: stat.majflt,
+        more: None,
+        pss: None,
+    };
+    let depth = depth(&counters);
+    if depth >= Depth::Look
+        && let Ok(process) = Process::new(stat.pid)
+    {
+        counters.more = Some(more(&process));
+        if depth >= Depth::Measure {
+            counters.pss = pss(&process);
+        }
+    }
+    Some(counters)
+}
+
+/// `/proc/PID/stat` in one read: half of what it costs by way of the process's directory.
+pub(in crate::host) fn read_stat(pid: u32) -> Option<Stat> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    Stat::from_read(text.as_slice()).ok()
+}
+
+/// Each file by itself: of a process of another user some may be read and some not.
+fn more(process: &Process) -> MoreCounters {
+    let status = process.status().ok();
+    let status = status.as_ref();
+    let io = process.io().ok();
+    let schedule = process.schedstat().ok();
+    MoreCounters {
+        swap: status.and_then(|status| status.vmswap).map(|kib| kib * 1024),
+        fds: process.fd_count().ok().and_then(|count| count.try_into().ok()),
+        fd_limit: process
+            .limits()
+            .ok()
+            .and_then(|limits| match limits.max_open_files.soft_limit {
+                LimitValue::Value(limit) => Some(limit),
+                LimitValue::Unlimited => None,
+            }),
+        voluntary_switches: status.and_then(|status| status.voluntary_ctxt_switches),
+        involuntary_switches: status.and_then(|status| status.nonvoluntary_ctxt_switches),
+        read_bytes: io.as_ref().map(|io| io.read_bytes),
+        write_bytes: io.as_ref().map(|io| io.write_bytes),
+        run_queue_ns: schedule.as_ref().map(|schedule| schedule.run_delay),
+        main_thread_ns: schedule.map(|schedule| schedule.sum_exec_runtime),
+    }
+}
+
+fn pss(process: &Process) -> Option<u64> {
+    let rollup = process.smaps_rollup().ok()?;
+    let map = rollup.memory_map_rollup.0.first()?;
+    map.extension.map.get("Pss").copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn itself() {
+        let own = read_process(std::process::id(), |_| Depth::Measure).unwrap();
+        let more = own.more.unwrap();
+        assert!(own.rss > 1 << 20 && own.threads >= 1 && own.start_time > 0, "{own:?}");
+        assert!(
+            more.fds
+                .is_some_and(|fds| fds >= 3 && fds <= more.fd_limit.unwrap_or(u64::MAX)),
+            "{more:?}"
+        );
+        assert!(
+            own.pss.is_some_and(|pss| pss > 1 << 16 && pss <= 2 * own.rss),
+            "{own:?}"
+        );
+        assert!(more.voluntary_switches.is_some() && more.run_queue_ns.is_some() && more.write_bytes.is_some());
+        assert_eq!(read_process(std::process::id(), |_| Depth::Glance).unwrap().more, None);
+        assert_eq!(read_process(u32::MAX, |_| Depth::Look), None);
+    }
+
+    #[test]
+    fn between_two_looks() {
+        let before = ProcessCounters {
+            pid: 7,
+            cpu_ns: 1_000,
+            pss: Some(5),
+            more: Some(MoreCounters {
+                fds: Some(9),
+                run_queue_ns: Some(100),
+                ..MoreCounters::default()
+            }),
+            ..ProcessCounters::default()
+        };
+        let mut after = ProcessCounters {
+            pid: 7,
+            cpu_ns: 4_000,
+            rss: 4096,
+            more: Some(MoreCounters {
+                fds: Some(10),
+                run_queue_ns: Some(1100),
+                ..MoreCounters::default()
+            }),
+            ..ProcessCounters::default()
+        };
+        let sample = ProcessSample::between(Some((&before, 5000)), &after, 9000);
+        assert_eq!(
+            (sample.cpu, sample.run_queue, sample.interval),
+            (Some(0.75), Some(0.25), 4000)
+        );
+        assert_eq!((sample.fds, sample.pss), (Some(10), Some(5)));
+        after.more = None;
+        let glanced = ProcessSample::between(Some((&before, 5000)), &after, 9000);
+        assert_eq!((glanced.fds, glanced.run_queue), (Some(9), Some(0.0)));
+        let first = ProcessSample::between(None, &after, 9000);
+        assert_eq!((first.cpu, first.run_queue, first.interval), (None, None, 0));
+    }
+}

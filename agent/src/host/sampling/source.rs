@@ -1,0 +1,68 @@
+//! Where samples come from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::limits::MAX_CGROUPS;
+use super::{Depth, HostCounters, ProcessCounters, read_process};
+use crate::host::{CgroupCounters, Hierarchies, LimitingDirs, cgroup_path};
+
+/// Where samples come from: the running host, or a test.
+pub trait Source {
+    /// The host as a whole.
+    fn host(&mut self) -> HostCounters;
+    /// One process, as closely as `depth` says after a glance. `None` when it is gone.
+    fn process(&mut self, pid: u32, depth: &mut dyn FnMut(&ProcessCounters) -> Depth) -> Option<ProcessCounters>;
+    /// Path of the control group that a process is in now.
+    fn cgroup_of(&mut self, pid: u32) -> Option<Arc<str>>;
+    /// That control group. `None` when it is gone.
+    fn cgroup(&mut self, path: &Arc<str>) -> Option<CgroupCounters>;
+    /// Nobody is in that control group any more.
+    fn forget_cgroup(&mut self, path: &Arc<str>);
+}
+
+/// The running host.
+#[derive(Debug)]
+pub struct LiveSource {
+    hierarchies: Hierarchies,
+    dirs: BTreeMap<Arc<str>, LimitingDirs>,
+}
+
+impl Default for LiveSource {
+    fn default() -> Self {
+        Self {
+            hierarchies: Hierarchies::mounted(),
+            dirs: BTreeMap::new(),
+        }
+    }
+}
+
+impl Source for LiveSource {
+    fn host(&mut self) -> HostCounters {
+        HostCounters::read()
+    }
+
+    fn process(&mut self, pid: u32, depth: &mut dyn FnMut(&ProcessCounters) -> Depth) -> Option<ProcessCounters> {
+        read_process(pid, depth)
+    }
+
+    fn cgroup_of(&mut self, pid: u32) -> Option<Arc<str>> {
+        let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
+        let groups: Vec<_> = process.cgroups().ok()?.into_iter().collect();
+        let path: Arc<str> = cgroup_path(groups.iter().cloned())?.into();
+        if self.dirs.len() < MAX_CGROUPS || self.dirs.contains_key(&path) {
+            // Asked for anew each time: a limit may have been set on a group above.
+            self.dirs
+                .insert(Arc::clone(&path), self.hierarchies.dirs(groups).limiting());
+        }
+        Some(path)
+    }
+
+    fn cgroup(&mut self, path: &Arc<str>) -> Option<CgroupCounters> {
+        self.dirs.get(path).map(LimitingDirs::read)
+    }
+
+    fn forget_cgroup(&mut self, path: &Arc<str>) {
+        self.dirs.remove(path);
+    }
+}
