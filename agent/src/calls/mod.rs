@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod network;
+pub mod operation;
 pub mod parts;
 pub mod pipeline;
 mod places;
@@ -13,6 +14,7 @@ mod sockets;
 pub mod trace_id;
 
 pub use endpoints::EndpointJudgement;
+pub use operation::{Operation, Role};
 pub use parts::{Instants, Parts};
 pub use pipeline::{Origin, Output, Pipeline, Selection};
 pub use record::{CallRecord, CallSource, Causes, FaultRecord, Network, Party, TaskRecord, TcpRecord};
