@@ -40,7 +40,6 @@ impl SharedRecorder {
     }
 
     /// The recorder. Whoever holds it makes the ring wait: take a snapshot and let go.
-    #[must_use]
     pub fn lock(&self) -> MutexGuard<'_, Recorder> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -76,7 +76,7 @@ fn section(page: &mut String, instrument: &Instrument) -> std::fmt::Result {
     page.push_str(".\n");
     if let Kind::Histogram(bounds) = kind {
         let bounds: Vec<String> = bounds.iter().map(f64::to_string).collect();
-        write!(page, "Buckets up to {}.\n", bounds.join(", "))?;
+        writeln!(page, "Buckets up to {}.", bounds.join(", "))?;
     }
     if !attributes.is_empty() {
         page.push_str("\n| attribute | values |\n| --- | --- |\n");

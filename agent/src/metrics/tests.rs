@@ -134,7 +134,8 @@ fn one_end_seen_is_one_measurement() {
     assert!(points(&server_only, Id::ClientOperation).is_empty());
     assert_eq!(total(&server_only, Id::ServerOperation), 1);
     let none = of(&[with(|call| {
-        (call.client, call.server) = (Endpoint::default(), Endpoint::default())
+        call.client = Endpoint::default();
+        call.server = Endpoint::default();
     })]);
     assert_eq!((total(&none, Id::Requests), total(&none, Id::ServerOperation)), (1, 0));
     // The server asks: its end is the client's one by the conventions.

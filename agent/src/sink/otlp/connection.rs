@@ -43,7 +43,7 @@ pub(super) fn shown(url: &str) -> String {
     crate::host::redact_args(&[url]).pop().unwrap_or_default()
 }
 
-pub(super) fn failed(url: &str, reason: impl ToString) -> OtlpError {
+pub(super) fn failed(url: &str, reason: &impl ToString) -> OtlpError {
     OtlpError::Exporter {
         url: shown(url),
         reason: reason.to_string(),
@@ -52,7 +52,7 @@ pub(super) fn failed(url: &str, reason: impl ToString) -> OtlpError {
 
 /// A channel of gRPC. It connects when it is used. Within a tokio runtime.
 pub(super) fn channel(url: &str) -> Result<Channel, OtlpError> {
-    let failed = |error: tonic::transport::Error| failed(url, error);
+    let failed = |error: tonic::transport::Error| failed(url, &error);
     let mut endpoint = Endpoint::from_shared(url.to_owned()).map_err(failed)?.timeout(TIMEOUT);
     if url.starts_with("https://") {
         let tls = ClientTlsConfig::new().with_enabled_roots();
@@ -65,7 +65,7 @@ pub(super) fn channel(url: &str) -> Result<Channel, OtlpError> {
 pub(super) fn http_client(url: &str) -> Result<impl HttpClient + 'static, OtlpError> {
     let connector = HttpsConnectorBuilder::new()
         .with_native_roots()
-        .map_err(|error| failed(url, format!("no root certificates: {error}")))?
+        .map_err(|error| failed(url, &format!("no root certificates: {error}")))?
         .https_or_http()
         .enable_http1()
         .build();
@@ -123,7 +123,7 @@ pub(super) fn is_compressed(url: &str) -> Result<bool, OtlpError> {
         Some("gzip") => Ok(true),
         Some(other) => Err(failed(
             url,
-            format!("OTEL_EXPORTER_OTLP_COMPRESSION={other} is neither gzip nor none"),
+            &format!("OTEL_EXPORTER_OTLP_COMPRESSION={other} is neither gzip nor none"),
         )),
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn build(url: &str, protocol: OtlpProtocol) -> Result<SpanExporter, O
             .with_timeout(TIMEOUT)
             .build(),
     };
-    built.map_err(|error| failed(url, error))
+    built.map_err(|error| failed(url, &error))
 }
 
 /// The process that a span belongs to, as a resource.

@@ -109,11 +109,13 @@ impl MetricsExport {
     }
 }
 
+struct GrpcClient {
+    client: MetricsServiceClient<Channel>,
+    metadata: MetadataMap,
+}
+
 enum Client {
-    Grpc {
-        client: MetricsServiceClient<Channel>,
-        metadata: MetadataMap,
-    },
+    Grpc(Box<GrpcClient>),
     Http {
         client: Box<dyn HttpClient>,
         url: String,
@@ -129,14 +131,14 @@ impl Client {
         Ok(match protocol {
             OtlpProtocol::Grpc => {
                 let client = MetricsServiceClient::new(channel(url)?);
-                Self::Grpc {
+                Self::Grpc(Box::new(GrpcClient {
                     client: if is_compressed {
                         client.send_compressed(CompressionEncoding::Gzip)
                     } else {
                         client
                     },
                     metadata: metadata(url, &headers)?,
-                }
+                }))
             }
             OtlpProtocol::Http => Self::Http {
                 client: Box::new(http_client(url)?),
@@ -149,10 +151,10 @@ impl Client {
 
     async fn send(&mut self, request: ExportMetricsServiceRequest) -> Result<(), String> {
         let response = match self {
-            Self::Grpc { client, metadata } => {
+            Self::Grpc(grpc) => {
                 let mut request = tonic::Request::new(request);
-                *request.metadata_mut() = metadata.clone();
-                let response = client.export(request).await;
+                *request.metadata_mut() = grpc.metadata.clone();
+                let response = grpc.client.export(request).await;
                 response
                     .map_err(|status| format!("{:?}: {}", status.code(), status.message()))?
                     .into_inner()
@@ -193,7 +195,7 @@ fn metadata(url: &str, headers: &[(String, String)]) -> Result<MetadataMap, Otlp
         let (Ok(key), Ok(value)) = (key, value.parse()) else {
             return Err(failed(
                 url,
-                format!("OTEL_EXPORTER_OTLP_HEADERS has a {name} that cannot be a header"),
+                &format!("OTEL_EXPORTER_OTLP_HEADERS has a {name} that cannot be a header"),
             ));
         };
         metadata.insert(key, value);

@@ -38,7 +38,7 @@ pub(super) fn start(
     shared: Arc<Shared>,
 ) -> Result<JoinHandle<()>, OtlpError> {
     let (tell, ready) = mpsc::channel();
-    let io_failed = |error: io::Error| failed(url, error);
+    let io_failed = |error: io::Error| failed(url, &error);
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()

@@ -152,6 +152,7 @@ fn escaped(text: &str, with_quotes: bool) -> String {
     out
 }
 
+#[derive(Clone, Copy)]
 enum Number {
     Whole(u64),
     Real(f64),

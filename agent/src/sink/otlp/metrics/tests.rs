@@ -304,10 +304,10 @@ fn over_grpc_with_headers() {
             .add_service(MetricsServiceServer::new(Collector(tell)).accept_compressed(CompressionEncoding::Gzip));
         tokio::spawn(server.serve(address));
         let url = format!("http://{address}");
-        let mut client = Client::Grpc {
+        let mut client = Client::Grpc(Box::new(GrpcClient {
             client: MetricsServiceClient::new(channel(&url).unwrap()).send_compressed(CompressionEncoding::Gzip),
             metadata: metadata(&url, &[("api-key".to_owned(), "k".to_owned())]).unwrap(),
-        };
+        }));
         for request in requests(&metering.source().snapshot(), Temporality::Cumulative, None) {
             let until = Instant::now() + WAIT;
             while let Err(reason) = client.send(request.clone()).await {
