@@ -1,6 +1,7 @@
 //! What tells the series of an instrument apart, and how that stays bounded.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     fmt,
 };
@@ -148,14 +149,15 @@ impl Admission {
     }
 
     /// The service by which others are counted: itself, or all those that came too late.
-    fn service(&mut self, service: &str) -> Box<str> {
+    fn service<'a>(&mut self, service: &'a str) -> Cow<'a, str> {
         let service = short(service);
-        if self.services.contains_key(&service) || self.services.len() < limits::SERVICES {
-            self.services.entry(service.clone()).or_default();
+        if self.services.contains_key(&*service) {
             return service;
         }
-        self.services.entry(semconv::OTHER.into()).or_default();
-        semconv::OTHER.into()
+        let admitted = self.services.len() < limits::SERVICES;
+        let service = if admitted { service } else { semconv::OTHER.into() };
+        self.services.entry((&*service).into()).or_default();
+        service
     }
 
     fn text(&mut self, service: &str, attribute: &'static str, distinct: usize, text: &str) -> Value {
@@ -163,7 +165,7 @@ impl Admission {
         if matches!(attribute, semconv::SERVICE_NAME | "server") {
             return self.known_service(text);
         }
-        let value = Value::Text(short(text));
+        let value = Value::Text(short(text).into());
         let known = matches!(attribute, semconv::MCP_METHOD_NAME | "method") && table::METHODS.contains(&text);
         if known || self.admits(service, attribute, distinct, &value) {
             value
@@ -173,7 +175,7 @@ impl Admission {
     }
 
     fn known_service(&mut self, service: &str) -> Value {
-        Value::Text(self.service(service))
+        Value::Text(self.service(service).into())
     }
 
     fn admits(&mut self, service: &str, attribute: &'static str, distinct: usize, value: &Value) -> bool {
@@ -199,7 +201,6 @@ impl From<&'static str> for Value {
 }
 
 /// The text without control characters, cut to the bound.
-fn short(text: &str) -> Box<str> {
-    let end = text.floor_char_boundary(limits::VALUE_BYTES);
-    sanitise(&text[..end]).into()
+fn short(text: &str) -> Cow<'_, str> {
+    sanitise(&text[..text.floor_char_boundary(limits::VALUE_BYTES)])
 }

@@ -39,7 +39,8 @@ pub fn page() -> String {
             "By convention",
             "Names, units, kinds, buckets and attributes after the semantic conventions of OpenTelemetry: \
              `mcp.*` of open-telemetry/semantic-conventions-genai, `process.*` of the general ones. \
-             A call has one measurement for each of its ends that was seen; notifications are not measured.",
+             A call has one measurement for each of its ends that was seen. Not measured are notifications, and calls \
+             that go on when the observation ends; versions of HTTP and of JSON-RPC are not told.",
         ),
         (Origin::Own, "Our own", "What no convention covers."),
         (

@@ -54,8 +54,11 @@ impl Recorder {
     /// without it repetitions stay unknown. It is kept in memory and goes nowhere.
     pub fn call(&mut self, call: &CallRecord, request_hash: Option<u64>) {
         let now = call.clock.unix(call.ended);
-        for operation in call.operations().iter().flatten() {
-            self.operation(call, operation, now);
+        // One that goes on has no duration.
+        if call.outcome != Outcome::Pending {
+            for operation in call.operations().iter().flatten() {
+                self.operation(call, operation, now);
+            }
         }
         self.request(call, now);
         self.parts(call, now);
@@ -144,7 +147,7 @@ impl Recorder {
     fn request(&mut self, call: &CallRecord, now: u64) {
         let server = label(call.server.as_ref(), semconv::UNKNOWN_SERVICE);
         let given = [(&*call.method).into(), call.outcome.code().into(), server.into()];
-        if let Some(micros) = call.latency_us {
+        if let (Some(micros), false) = (call.latency_us, call.outcome == Outcome::Pending) {
             let seconds = micros / 1e6;
             let exemplar = Exemplar {
                 trace_id: call.trace_id,

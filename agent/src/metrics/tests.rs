@@ -4,6 +4,9 @@ use proptest::prelude::*;
 use super::{samples::*, *};
 use crate::calls::{CallRecord, FaultRecord, record::tests::*};
 
+mod bounds;
+mod sampled;
+
 fn with(change: impl FnOnce(&mut Call)) -> CallRecord {
     let mut call = call();
     change(&mut call);
@@ -145,6 +148,16 @@ fn one_end_seen_is_one_measurement() {
 }
 
 #[test]
+fn what_goes_on_has_no_duration() {
+    let snapshot = of(&[with(|call| call.outcome = Outcome::Pending)]);
+    assert_eq!(
+        (total(&snapshot, Id::Requests), total(&snapshot, Id::RequestDuration)),
+        (1, 0)
+    );
+    assert!(points(&snapshot, Id::ClientOperation).is_empty() && points(&snapshot, Id::ServerOperation).is_empty());
+}
+
+#[test]
 fn failures_and_addresses() {
     let mut over = call();
     (over.transport, over.carrier) = (Transport::Http, Carrier::Tcp);
@@ -174,264 +187,6 @@ fn failures_and_addresses() {
         only(&snapshot, Id::Requests).attributes.get("status"),
         Some(&"rpc_error".into())
     );
-}
-
-#[test]
-fn names_from_the_wire_are_bounded() {
-    let nasty = |round: usize| {
-        with(move |call| {
-            call.tool = Some(format!("tool{}", round % 700).into());
-            call.method.0 = format!("x/method{}", round % 400).into();
-            call.server.name = Some(format!("server{}", round % 500).into());
-            call.error_code = Some(i64::try_from(round).unwrap());
-            call.outcome = Outcome::RpcError;
-            call.protocol_version = Some(format!("v{round}").into());
-        })
-    };
-    let mut recorder = recorder();
-    for round in 0..6000 {
-        recorder.call(&nasty(round), None);
-    }
-    let snapshot = recorder.snapshot(1);
-    for id in [
-        Id::ClientOperation,
-        Id::ServerOperation,
-        Id::Requests,
-        Id::RequestDuration,
-    ] {
-        let most = limits::CALL_SERIES + limits::OVERFLOW_SERIES + 1;
-        assert!(
-            points(&snapshot, id).len() <= most,
-            "{id:?}: {}",
-            points(&snapshot, id).len()
-        );
-        assert_eq!(total(&snapshot, id), 6000, "{id:?}: nothing is lost, only blurred");
-    }
-    assert!(total(&snapshot, Id::AgentOverflows) > 0);
-    // What comes later and is new shares; what was known before is still told apart.
-    recorder.call(&with(|call| call.tool = Some("late".into())), None);
-    recorder.call(&nasty(0), None);
-    let later = recorder.snapshot(2);
-    let texts: Vec<String> = points(&later, Id::ServerOperation)
-        .iter()
-        .map(|it| text(&it.attributes))
-        .collect();
-    assert!(
-        texts
-            .iter()
-            .any(|text| text.contains("_OTHER") && text.contains("execute_tool"))
-    );
-    let first = points(&later, Id::Requests)
-        .iter()
-        .find(|it| text(&it.attributes).ends_with("server=server0"))
-        .unwrap();
-    assert!(matches!(first.data, Data::Count(count) if count >= 2));
-}
-
-#[test]
-fn one_service_cannot_crowd_out_another() {
-    let mut recorder = recorder();
-    for round in 0..5000 {
-        recorder.call(&with(|call| call.tool = Some(format!("tool{round}").into())), None);
-    }
-    recorder.call(&with(|call| call.server.name = Some("other".into())), None);
-    let snapshot = recorder.snapshot(1);
-    let other = points(&snapshot, Id::ServerOperation)
-        .iter()
-        .map(|it| text(&it.attributes));
-    assert!(
-        other
-            .into_iter()
-            .any(|it| it.starts_with("service.name=other") && it.contains("gen_ai.tool.name=echo"))
-    );
-    let tools = points(&snapshot, Id::ServerOperation).len();
-    assert_eq!(
-        tools,
-        limits::TOOLS + 2,
-        "the tools of one, _OTHER of it, and the other's"
-    );
-}
-
-#[test]
-fn idle_series_make_room() {
-    let mut recorder = recorder();
-    let at = |second: u64, tool: usize, server: usize| {
-        with(move |call| {
-            call.ended = second * 1_000_000_000;
-            call.server.name = Some(format!("server{server}").into());
-            call.tool = Some(format!("tool{tool}").into());
-        })
-    };
-    for round in 0..limits::CALL_SERIES {
-        recorder.call(&at(1, round % 100, round / 100), None);
-    }
-    recorder.call(&at(100, 200, 3), None);
-    let full = recorder.snapshot(1);
-    assert_eq!(points(&full, Id::ServerOperation).len(), limits::CALL_SERIES + 1);
-    recorder.call(&at(2 + limits::IDLE_NS / 1_000_000_000, 201, 3), None);
-    let swept = recorder.snapshot(1);
-    assert!(points(&swept, Id::ServerOperation).len() <= 2);
-}
-
-#[test]
-fn long_and_evil_names() {
-    let evil = "\x1b]0;x\n\"\\é".repeat(100);
-    let snapshot = of(&[with(|call| call.tool = Some(evil.as_str().into()))]);
-    let Some(Value::Text(tool)) = only(&snapshot, Id::ServerOperation).attributes.get("gen_ai.tool.name") else {
-        panic!("no tool")
-    };
-    assert!(
-        tool.len() <= 3 * limits::VALUE_BYTES && !tool.chars().any(char::is_control),
-        "{tool}"
-    );
-}
-
-#[test]
-fn sessions_of_eras_that_have_them() {
-    let session = SessionSample {
-        client: Some("host"),
-        server: Some("py"),
-        protocol_version: Some("2025-11-25"),
-        network_transport: "tcp",
-        network_protocol: Some("http"),
-        server_address: Some(("127.0.0.1", Some(80))),
-        error_type: None,
-        seconds: 61.0,
-        ended_unix_ns: 5,
-    };
-    let mut recorder = recorder();
-    recorder.session(&session);
-    recorder.session(&SessionSample {
-        protocol_version: Some("2026-07-28"),
-        ..session.clone()
-    });
-    let snapshot = recorder.snapshot(6);
-    let client = only(&snapshot, Id::ClientSession);
-    assert_eq!(histogram(client).counts[12], 1, "up to 120 s");
-    assert_eq!(
-        text(&client.attributes),
-        "service.name=host mcp.protocol.version=2025-11-25 network.protocol.name=http network.transport=tcp \
-         server.address=127.0.0.1 server.port=80"
-    );
-    assert_eq!(total(&snapshot, Id::ServerSession), 1);
-}
-
-#[test]
-fn a_sample_replaces_the_one_before() {
-    let process = |pid, bytes| ProcessSample {
-        service: Some("py"),
-        pid,
-        program: Some("python3"),
-        started_unix_ns: 1_000_000_000,
-        resident_bytes: Some(bytes),
-        cpu_user_seconds: Some(1.5),
-        faults_major: Some(3),
-        ..ProcessSample::default()
-    };
-    let mut recorder = recorder();
-    recorder.processes(&[process(7, 100), process(8, 50)], 3_000_000_000);
-    let snapshot = recorder.snapshot(1);
-    let rows: Vec<_> = points(&snapshot, Id::ProcessMemoryUsage)
-        .iter()
-        .map(|it| text(&it.attributes))
-        .collect();
-    assert_eq!(
-        rows,
-        [7, 8].map(|pid| format!("service.name=py process.pid={pid} process.executable.name=python3"))
-    );
-    let memory = only(&snapshot, Id::MemoryUsage);
-    assert_eq!(
-        (text(&memory.attributes), &memory.data),
-        ("type=rss".to_owned(), &Data::Count(150))
-    );
-    assert_eq!(points(&snapshot, Id::ProcessUptime)[0].data, Data::Number(2.0));
-    assert_eq!(points(&snapshot, Id::ProcessCpuTime)[0].start_unix_ns, 1_000_000_000);
-    recorder.processes(&[process(8, 60)], 4_000_000_000);
-    assert_eq!(total(&recorder.snapshot(1), Id::ProcessMemoryUsage), 60);
-    recorder.processes(&[], 5_000_000_000);
-    let gone = recorder.snapshot(1);
-    assert!(points(&gone, Id::ProcessFaults).is_empty() && points(&gone, Id::MemoryUsage).is_empty());
-
-    let many: Vec<_> = (0..5000).map(|pid| process(pid, 1)).collect();
-    recorder.processes(&many, 6_000_000_000);
-    let crowd = recorder.snapshot(1);
-    assert!(points(&crowd, Id::ProcessMemoryUsage).len() <= limits::PROCESS_SERIES + 2);
-    assert_eq!(total(&crowd, Id::ProcessMemoryUsage), 5000);
-}
-
-#[test]
-fn the_host_flags_streams_losses_and_the_agent() {
-    let mut recorder = recorder();
-    let pressure = Pressure {
-        resource: "memory",
-        stall: "full",
-        shares: [0.5, 0.25, 0.1],
-        total_seconds: 12.5,
-    };
-    let host = HostSample {
-        booted_unix_ns: 9,
-        core_percent: &[(0, 12.5), (1, 99.0)],
-        pressure: &[pressure],
-    };
-    recorder.host(&host, 10);
-    let flag = FlagCount {
-        code: "cpu_high",
-        severity: "warning",
-        active: 1,
-        raised: 4,
-    };
-    recorder.flags(&[flag], 10);
-    let connections = [("stdio", 2), ("http", 3)].map(|(transport, open)| ConnectionCount {
-        server: Some("py"),
-        transport,
-        open,
-    });
-    recorder.connections(&connections, 10);
-    recorder.streams(
-        &[StreamCount {
-            state: "watched",
-            streams: 8,
-        }],
-        10,
-    );
-    recorder.losses([("ring_dropped", 3), ("output_dropped", 2)], 10);
-    let cost = AgentSample {
-        cpu_seconds: 0.25,
-        resident_bytes: 10,
-        peak_bytes: 20,
-    };
-    recorder.agent(cost, 10);
-    recorder.fault(&FaultRecord {
-        fault: "stdout_pollution",
-        at_unix_ns: 5,
-        at_mono_ns: 5,
-        pid: None,
-        comm: None,
-        bytes: 1,
-    });
-    let snapshot = recorder.snapshot(11);
-    let rows: Vec<String> = snapshot
-        .families
-        .iter()
-        .flat_map(|family| family.points.iter().map(move |point| (family.instrument.name, point)))
-        .map(|(name, point)| format!("{name} {} {:?}", text(&point.attributes), point.data))
-        .collect();
-    for row in [
-        "mcpsonar.system.pressure mcpsonar.pressure.resource=memory mcpsonar.pressure.stall=full mcpsonar.pressure.window=1m Number(0.25)",
-        "mcpsonar.system.pressure.time mcpsonar.pressure.resource=memory mcpsonar.pressure.stall=full Number(12.5)",
-        "mcp_cpu_usage_percent core=1 Number(99.0)",
-        "mcpsonar.flags.active mcpsonar.flag.code=cpu_high mcpsonar.flag.severity=warning Count(1)",
-        "mcpsonar.flags.raised mcpsonar.flag.code=cpu_high mcpsonar.flag.severity=warning Count(4)",
-        "mcpsonar.connections service.name=py mcpsonar.transport=stdio Count(2)",
-        "mcp_active_connections server=py Count(5)",
-        "mcpsonar.streams mcpsonar.stream.state=watched Count(8)",
-        "mcpsonar.losses mcpsonar.loss=ring_dropped Count(3)",
-        "mcpsonar.agent.cpu.time  Number(0.25)",
-        "mcpsonar.agent.memory.peak  Count(20)",
-        "mcpsonar.protocol.faults mcpsonar.fault=stdout_pollution Count(1)",
-    ] {
-        assert!(rows.iter().any(|it| it == row), "{row} is missing in {rows:#?}");
-    }
 }
 
 #[test]
@@ -504,6 +259,8 @@ fn deltas_of_what_began_anew_and_of_what_goes_up_and_down() {
 }
 
 proptest! {
+    // Each is many calls.
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn deltas_sum_to_the_total(calls in prop::collection::vec((0..4_usize, 1_000_u64..40_000_000_000), 0..60), cut in 0..60_usize) {
         let record = |(tool, nanos): (usize, u64)| with(move |call| {
