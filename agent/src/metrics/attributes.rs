@@ -107,39 +107,50 @@ impl From<u32> for Given<'_> {
 /// The values that are told apart: those that came first, for each attribute and service.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
-    services: HashMap<Box<str>, HashMap<&'static str, HashSet<Value>>>,
+    services: HashMap<Box<str>, Service>,
+    swept_unix_ns: u64,
+}
+
+#[derive(Debug, Default)]
+struct Service {
+    touched_unix_ns: u64,
+    values: HashMap<&'static str, HashSet<Value>>,
 }
 
 impl Admission {
     /// The attributes of a measurement of `service`: values in the order of the instrument's
     /// attributes, those that are one too many as `_OTHER`.
-    pub(super) fn attributes(&mut self, attributes: &[Attribute], service: &str, given: &[Given<'_>]) -> Attributes {
+    pub(super) fn attributes(
+        &mut self,
+        attributes: &[Attribute],
+        service: &str,
+        given: &[Given<'_>],
+        now: u64,
+    ) -> Attributes {
         debug_assert_eq!(attributes.len(), given.len(), "a value for each attribute");
-        let service = self.service(service);
+        let name = self.admitted_service(service, now);
+        let Some(service) = self.services.get_mut(&*name) else {
+            return Attributes::default();
+        };
+        service.touched_unix_ns = now;
         let mut values = Vec::with_capacity(given.len());
         for (attribute, given) in attributes.iter().zip(given) {
             let value = match (attribute.values, *given) {
                 (_, Given::Nothing) => None,
-                (Values::Closed(known), Given::Text(text)) => Some(
-                    known
-                        .iter()
-                        .find(|it| **it == text)
-                        .map_or(semconv::OTHER, |it| it)
-                        .into(),
-                ),
-                (Values::Open(distinct), Given::Text(text)) => {
-                    Some(self.text(&service, attribute.name, distinct, text))
+                (Values::Service, Given::Text(_)) => Some(Value::Text((&*name).into())),
+                (Values::Closed(known), Given::Text(text)) => {
+                    let known = known.iter().find(|it| **it == text);
+                    Some(known.map_or(semconv::OTHER, |it| it).into())
                 }
+                (Values::Method, Given::Text(text)) if table::METHODS.contains(&text) => Some(Value::Text(text.into())),
+                (Values::Method, Given::Text(text)) => Some(service.text(attribute.name, limits::METHODS, text)),
+                (Values::Open(distinct), Given::Text(text)) => Some(service.text(attribute.name, distinct, text)),
                 (Values::Number(distinct), Given::Integer(number)) => {
                     let value = Value::Integer(number);
-                    self.admits(&service, attribute.name, distinct, &value).then_some(value)
+                    service.admits(attribute.name, distinct, &value).then_some(value)
                 }
-                (Values::Closed(_) | Values::Open(_), Given::Integer(number)) => {
-                    debug_assert!(false, "{} is text", attribute.name);
-                    Some(Value::Text(number.to_string().into()))
-                }
-                (Values::Number(_), Given::Text(_)) => {
-                    debug_assert!(false, "{} is a number", attribute.name);
+                (_, given) => {
+                    debug_assert!(false, "{} is given {given:?}", attribute.name);
                     None
                 }
             };
@@ -148,49 +159,52 @@ impl Admission {
         Attributes(values.into())
     }
 
-    /// The service by which others are counted: itself, or all those that came too late.
-    fn service<'a>(&mut self, service: &'a str) -> Cow<'a, str> {
+    /// The service's name, or that of all those for which there was no room.
+    fn admitted_service<'a>(&mut self, service: &'a str, now: u64) -> Cow<'a, str> {
         let service = short(service);
         if self.services.contains_key(&*service) {
             return service;
         }
-        let admitted = self.services.len() < limits::SERVICES;
-        let service = if admitted { service } else { semconv::OTHER.into() };
+        if self.services.len() >= limits::SERVICES {
+            self.sweep(now);
+        }
+        let is_admitted = self.services.len() < limits::SERVICES;
+        let service = if is_admitted { service } else { semconv::OTHER.into() };
         self.services.entry((&*service).into()).or_default();
         service
     }
 
-    fn text(&mut self, service: &str, attribute: &'static str, distinct: usize, text: &str) -> Value {
-        // Services are counted as such, and the protocol's own methods need no counting.
-        if matches!(attribute, semconv::SERVICE_NAME | "server") {
-            return self.known_service(text);
+    /// Forgets services that have been idle for long.
+    fn sweep(&mut self, now: u64) {
+        if now < self.swept_unix_ns.saturating_add(limits::SWEEP_NS) {
+            return;
         }
+        self.swept_unix_ns = now;
+        self.services
+            .retain(|_, service| service.touched_unix_ns.saturating_add(limits::IDLE_NS) > now);
+    }
+}
+
+impl Service {
+    fn text(&mut self, attribute: &'static str, distinct: usize, text: &str) -> Value {
         let value = Value::Text(short(text).into());
-        let known = matches!(attribute, semconv::MCP_METHOD_NAME | "method") && table::METHODS.contains(&text);
-        if known || self.admits(service, attribute, distinct, &value) {
+        if self.admits(attribute, distinct, &value) {
             value
         } else {
             semconv::OTHER.into()
         }
     }
 
-    fn known_service(&mut self, service: &str) -> Value {
-        Value::Text(self.service(service).into())
-    }
-
-    fn admits(&mut self, service: &str, attribute: &'static str, distinct: usize, value: &Value) -> bool {
-        let Some(of_service) = self.services.get_mut(service) else {
-            return false;
-        };
-        let seen = of_service.entry(attribute).or_default();
+    fn admits(&mut self, attribute: &'static str, distinct: usize, value: &Value) -> bool {
+        let seen = self.values.entry(attribute).or_default();
         if seen.contains(value) {
             return true;
         }
-        let admitted = seen.len() < distinct;
-        if admitted {
+        let is_admitted = seen.len() < distinct;
+        if is_admitted {
             seen.insert(value.clone());
         }
-        admitted
+        is_admitted
     }
 }
 

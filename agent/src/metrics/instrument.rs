@@ -65,6 +65,10 @@ pub struct Attribute {
 pub enum Values {
     /// One of these.
     Closed(&'static [&'static str]),
+    /// Name of a service: as many as services are told apart, then `_OTHER`.
+    Service,
+    /// Name of a method: those that the protocol knows, so many others for each service, then `_OTHER`.
+    Method,
     /// Text that others choose: so many different ones for each service, then `_OTHER`.
     Open(usize),
     /// A number that others choose: so many different ones for each service, then none.

@@ -23,9 +23,9 @@ unit is a suffix.
 - Sums and histograms are cumulative; over OTLP they are deltas where that is asked for. Histograms are
   exponential over OTLP where that is asked for.
 - Names of methods, tools and servers come from the wire. An attribute has as many values for each service as
-  its row says; further ones are `_OTHER`. Methods that the protocol knows do not count. An instrument has as many
-  series as its section says; further measurements share series with `_OTHER` in place of every open attribute,
-  and `mcpsonar.agent.series.overflows` counts them. Series of calls that have been idle for an hour make room.
+  its row says, of at most 200 bytes each; further ones are `_OTHER`. An instrument has as many series as its
+  section says; further measurements share series with `_OTHER` in place of every text that others choose, and
+  `mcpsonar.agent.series.overflows` counts them. What has been idle for an hour makes room.
 - What is not known has no series, and an attribute that does not apply is absent.
 ";
 
@@ -102,11 +102,13 @@ fn row(page: &mut String, attribute: &Attribute) -> std::fmt::Result {
             let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
             write!(page, "{}", values.join(", "))?;
         }
-        Values::Open(distinct) => write!(
+        Values::Service => write!(page, "text, {} different ones in all", limits::SERVICES)?,
+        Values::Method => write!(
             page,
-            "text, up to {} bytes, {distinct} different ones",
-            limits::VALUE_BYTES
+            "text, those that the protocol knows and {} others",
+            limits::METHODS
         )?,
+        Values::Open(distinct) => write!(page, "text, {distinct} different ones")?,
         Values::Number(distinct) => write!(page, "number, {distinct} different ones")?,
     }
     page.push_str(" |\n");

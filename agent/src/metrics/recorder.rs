@@ -201,7 +201,9 @@ impl Recorder {
     }
 
     fn count(&mut self, id: Id, service: &str, given: &[Given<'_>], now: u64) {
-        let attributes = self.admission.attributes(id.instrument().attributes, service, given);
+        let attributes = self
+            .admission
+            .attributes(id.instrument().attributes, service, given, now);
         self.series[id as usize].add(attributes, 1, now);
     }
 
@@ -214,7 +216,9 @@ impl Recorder {
         exemplar: Option<Exemplar>,
         now: u64,
     ) {
-        let attributes = self.admission.attributes(id.instrument().attributes, service, given);
+        let attributes = self
+            .admission
+            .attributes(id.instrument().attributes, service, given, now);
         self.series[id as usize].record(attributes, value, exemplar, now);
     }
 }

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::semconv;
 
+/// Within a sample no time passes: nothing in it is idle.
+const NOW: u64 = 0;
+
 /// Rows of a sample, by instrument.
 #[derive(Default)]
 struct Sample {
@@ -25,7 +28,9 @@ impl Sample {
     fn row(&mut self, id: Id, service: &str, given: &[Given<'_>], start: u64, data: Option<Data>) {
         let rows = self.rows.entry(id).or_default();
         if let Some(data) = data {
-            let attributes = self.admission.attributes(id.instrument().attributes, service, given);
+            let attributes = self
+                .admission
+                .attributes(id.instrument().attributes, service, given, NOW);
             rows.push((attributes, start, data));
         }
     }

@@ -35,6 +35,22 @@ const fn open(name: &'static str, distinct: usize) -> Attribute {
     }
 }
 
+const fn service(name: &'static str) -> Attribute {
+    Attribute {
+        name,
+        values: Values::Service,
+        identifies: false,
+    }
+}
+
+const fn method(name: &'static str) -> Attribute {
+    Attribute {
+        name,
+        values: Values::Method,
+        identifies: false,
+    }
+}
+
 const fn number(name: &'static str, distinct: usize) -> Attribute {
     Attribute {
         name,
@@ -51,8 +67,8 @@ const fn identifying(attribute: Attribute) -> Attribute {
 }
 
 /// Who is measured. The conventions have it on the resource.
-const SERVICE: Attribute = identifying(open(semconv::SERVICE_NAME, limits::SERVICES));
-const METHOD: Attribute = open(semconv::MCP_METHOD_NAME, limits::METHODS);
+const SERVICE: Attribute = identifying(service(semconv::SERVICE_NAME));
+const METHOD: Attribute = method(semconv::MCP_METHOD_NAME);
 const ERROR: Attribute = open(semconv::ERROR_TYPE, limits::CODES);
 const STATUS_CODE: Attribute = open(semconv::RPC_RESPONSE_STATUS_CODE, limits::CODES);
 const TOOL: Attribute = open(semconv::GEN_AI_TOOL_NAME, limits::TOOLS);
@@ -136,11 +152,7 @@ const PART: Attribute = closed(
     &["request_queue", "server", "response_queue", "transfer"],
 );
 
-const OPERATORS_CALL: &[Attribute] = &[
-    open("method", limits::METHODS),
-    closed("status", OUTCOME),
-    open("server", limits::SERVICES),
-];
+const OPERATORS_CALL: &[Attribute] = &[method("method"), closed("status", OUTCOME), service("server")];
 
 macro_rules! instruments {
     ($($id:ident, $origin:expr, $kind:expr, $name:literal, $unit:literal, $attributes:expr, $series:expr, $text:literal;)*) => {
@@ -243,7 +255,7 @@ instruments! {
         "Memory of all processes of MCP endpoints together, by type.";
     CpuUsage, Operators, Gauge, "mcp_cpu_usage_percent", "%", &[open("core", 1024)], 1024,
         "Busy share of each CPU core of the host.";
-    ActiveConnections, Operators, Gauge, "mcp_active_connections", "{connection}", &[open("server", limits::SERVICES)], limits::CALL_SERIES,
+    ActiveConnections, Operators, Gauge, "mcp_active_connections", "{connection}", &[service("server")], limits::CALL_SERIES,
         "Connections that are open to an MCP server.";
     CacheOperations, Operators, Counter, "mcp_cache_operations_total", "{operation}",
         &[closed("operation", CACHEABLE), closed("cache_level", &["server"]), closed("result", &["hit", "miss"])], limits::SERIES,

@@ -102,6 +102,30 @@ fn idle_series_make_room() {
 }
 
 #[test]
+fn idle_services_make_room() {
+    let mut recorder = recorder();
+    let at = |second: u64, server: usize| {
+        with(move |call| {
+            call.ended = second * 1_000_000_000;
+            call.server.name = Some(format!("server{server}").into());
+        })
+    };
+    let servers = |recorder: &Recorder| {
+        let snapshot = recorder.snapshot(1);
+        let servers = points(&snapshot, Id::Requests)
+            .iter()
+            .filter_map(|it| it.attributes.get("server"));
+        servers.map(Value::to_string).collect::<Vec<_>>()
+    };
+    (0..limits::SERVICES + 9).for_each(|server| recorder.call(&at(1, server), None));
+    assert!(servers(&recorder).iter().any(|server| server == "_OTHER"));
+    recorder.call(&at(100, 5000), None);
+    assert!(!servers(&recorder).iter().any(|server| server == "server5000"));
+    recorder.call(&at(2 + limits::IDLE_NS / 1_000_000_000, 5001), None);
+    assert!(servers(&recorder).iter().any(|server| server == "server5001"));
+}
+
+#[test]
 fn long_and_evil_names() {
     let evil = "\x1b]0;x\n\"\\é".repeat(100);
     let snapshot = of(&[with(|call| call.tool = Some(evil.as_str().into()))]);
