@@ -3,7 +3,9 @@
 mod human;
 mod jsonl;
 mod losses;
+mod metering;
 mod otlp;
+mod prometheus;
 mod summary;
 mod text;
 mod writer;
@@ -13,7 +15,9 @@ use std::io;
 pub use human::{Colour, Human};
 pub use jsonl::JsonLines;
 pub use losses::Losses;
-pub use otlp::{Otlp, OtlpError, OtlpProtocol};
+pub use metering::{Metering, Source};
+pub use otlp::{Otlp, OtlpError, OtlpMetrics, OtlpProtocol};
+pub use prometheus::{DEFAULT_ADDRESS as DEFAULT_PROMETHEUS_ADDRESS, Prometheus, PrometheusError};
 pub use text::sanitise;
 pub use writer::{LineWriter, WhenFull};
 

@@ -1,9 +1,11 @@
-//! Calls as OpenTelemetry spans to a collector, by OTLP over gRPC or HTTP.
+//! Calls as OpenTelemetry spans to a collector, and metrics, by OTLP over gRPC or HTTP.
 //!
 //! A thread of its own exports in batches. A collector that is slow or away costs the spans that
-//! do not fit the queue, and nothing else.
+//! do not fit the queue, and nothing else. Metrics wait in the recorder.
 
+mod connection;
 mod exporter;
+mod metrics;
 mod names;
 mod span;
 mod worker;
@@ -20,6 +22,7 @@ use std::{
 
 use tokio::sync::mpsc::{Sender, channel, error::TrySendError};
 
+pub use self::metrics::OtlpMetrics;
 use self::span::OwnedSpan;
 use super::{Losses, Sink, WhenFull};
 use crate::calls::{CallRecord, FaultRecord};
@@ -79,20 +82,28 @@ struct Shared {
     delivered: AtomicU64,
     refused: AtomicU64,
     last_error: Mutex<Option<String>>,
+    /// Why metrics could not be delivered, when they could not the last time.
+    metrics_error: Mutex<Option<String>>,
 }
 
 impl Otlp {
-    /// An exporter to the collector at `url`. Connects only when there is something to send.
+    /// An exporter of spans, and of `metrics`, to the collector at `url`. Connects only when there is
+    /// something to send.
     ///
     /// # Errors
     /// When the URL or the configuration in the environment makes no sense.
-    pub fn start(url: &str, protocol: OtlpProtocol, when_full: WhenFull) -> Result<Self, OtlpError> {
-        exporter::check(url)?;
+    pub fn start(
+        url: &str,
+        protocol: OtlpProtocol,
+        when_full: WhenFull,
+        metrics: Option<OtlpMetrics>,
+    ) -> Result<Self, OtlpError> {
+        connection::check(url)?;
         let (spans, queue) = channel(QUEUE);
         let shared = Arc::new(Shared::default());
-        let thread = worker::start(url, protocol, queue, Arc::clone(&shared))?;
+        let thread = worker::start(url, protocol, queue, metrics, Arc::clone(&shared))?;
         Ok(Self {
-            name: exporter::shown(url),
+            name: connection::shown(url),
             when_full,
             spans: Some(spans),
             shared,
@@ -120,7 +131,13 @@ impl Otlp {
         let delivered = self.shared.delivered.load(Ordering::Acquire);
         let missing = self.queued.saturating_sub(delivered);
         if missing == 0 {
-            return Ok(());
+            let error = self.shared.metrics_error.lock().unwrap_or_else(PoisonError::into_inner);
+            return match &*error {
+                Some(reason) => Err(io::Error::other(format!(
+                    "the last metrics were not delivered: {reason}"
+                ))),
+                None => Ok(()),
+            };
         }
         let last = self
             .shared
