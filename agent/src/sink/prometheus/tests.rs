@@ -61,7 +61,7 @@ fn the_older_format() {
         &format!("mcp_server_operation_duration_seconds_count{{{CALL}}} 1"),
     );
     line(&text, "# TYPE mcp_requests_total counter");
-    line(&text, "# HELP mcp_requests_total Calls that have ended.");
+    line(&text, "# HELP mcp_requests_total Calls that have come out.");
     line(
         &text,
         "mcp_requests_total{method=\"tools/call\",status=\"ok\",server=\"python\"} 1",
