@@ -250,11 +250,11 @@ instruments! {
     RequestDuration, Operators, Histogram(OPERATOR_BOUNDS), "mcp_request_duration_seconds", "s", OPERATORS_CALL, limits::CALL_SERIES,
         "What the requester waited when it was seen, else what the responder took. The status is the call's outcome.";
     Requests, Operators, Counter, "mcp_requests_total", "{request}", OPERATORS_CALL, limits::CALL_SERIES,
-        "Calls that have ended. The status is the call's outcome.";
+        "Calls that have come out. The status is the call's outcome; pending: the observation ended first.";
     MemoryUsage, Operators, Gauge, "mcp_memory_usage_bytes", "By", &[closed("type", &["rss", "pss", "swap", "virtual"])], limits::SERIES,
         "Memory of all processes of MCP endpoints together, by type.";
     CpuUsage, Operators, Gauge, "mcp_cpu_usage_percent", "%", &[open("core", 1024)], 1024,
-        "Busy share of each CPU core of the host.";
+        "Busy share of each CPU core of the host, whoever kept it busy.";
     ActiveConnections, Operators, Gauge, "mcp_active_connections", "{connection}", &[service("server")], limits::CALL_SERIES,
         "Connections that are open to an MCP server.";
     CacheOperations, Operators, Counter, "mcp_cache_operations_total", "{operation}",

@@ -127,29 +127,20 @@ impl Otlp {
         }
     }
 
-    fn undelivered(&self) -> io::Result<()> {
+    /// What did not arrive, of a worker that has ended or has not.
+    fn undelivered(&self, has_ended: bool) -> io::Result<()> {
         let delivered = self.shared.delivered.load(Ordering::Acquire);
         let missing = self.queued.saturating_sub(delivered);
-        if missing == 0 {
-            let error = self.shared.metrics_error.lock().unwrap_or_else(PoisonError::into_inner);
-            return match &*error {
-                Some(reason) => Err(io::Error::other(format!(
-                    "the last metrics were not delivered: {reason}"
-                ))),
-                None => Ok(()),
-            };
-        }
-        let last = self
-            .shared
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let reason = last.unwrap_or_else(|| "it does not answer".to_owned());
-        Err(io::Error::other(format!(
-            "{missing} of {} spans were not delivered: {reason}",
-            self.queued
-        )))
+        let (what, error) = match missing {
+            0 => ("the last metrics".to_owned(), &self.shared.metrics_error),
+            _ => (format!("{missing} of {} spans", self.queued), &self.shared.last_error),
+        };
+        let reason = match error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(reason) => reason,
+            None if missing == 0 && has_ended => return Ok(()),
+            None => "it does not answer".to_owned(),
+        };
+        Err(io::Error::other(format!("{what} were not delivered: {reason}")))
     }
 }
 
@@ -182,7 +173,7 @@ impl Sink for Otlp {
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(POLL);
         }
-        self.undelivered()
+        self.undelivered(thread.is_finished())
     }
 
     fn advice(&self) -> &'static str {

@@ -51,6 +51,12 @@ impl OtlpMetrics {
             interval: wanted.map_or(INTERVAL, Duration::from_millis),
         }
     }
+
+    /// The same, as often as this.
+    #[must_use]
+    pub fn every(self, interval: Duration) -> Self {
+        Self { interval, ..self }
+    }
 }
 
 /// The export of metrics, as the worker drives it.

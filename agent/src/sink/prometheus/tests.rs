@@ -11,8 +11,14 @@ use super::{
     *,
 };
 use crate::{
-    calls::{CallRecord, record::tests::*},
-    metrics::{Options, Recorder, samples::AgentSample},
+    calls::{CallRecord, FaultRecord, record::tests::*},
+    metrics::{Id, Kind, Options, Recorder, TABLE, samples::*},
+};
+
+const COST: AgentSample = AgentSample {
+    cpu_seconds: 2.0,
+    resident_bytes: 10,
+    peak_bytes: 20,
 };
 
 fn with(change: impl FnOnce(&mut Call)) -> CallRecord {
@@ -24,12 +30,7 @@ fn with(change: impl FnOnce(&mut Call)) -> CallRecord {
 fn encoded(calls: &[CallRecord], format: Format) -> String {
     let mut recorder = Recorder::new(Options::default(), 1);
     calls.iter().for_each(|call| recorder.call(call, None));
-    let cost = AgentSample {
-        cpu_seconds: 2.0,
-        resident_bytes: 10,
-        peak_bytes: 20,
-    };
-    recorder.agent(cost, 2);
+    recorder.agent(COST, 2);
     text::encode(&recorder.snapshot(3), format)
 }
 
@@ -60,7 +61,7 @@ fn the_older_format() {
         &format!("mcp_server_operation_duration_seconds_count{{{CALL}}} 1"),
     );
     line(&text, "# TYPE mcp_requests_total counter");
-    line(&text, "# HELP mcp_requests_total Calls that have ended.");
+    line(&text, "# HELP mcp_requests_total Calls that have come out.");
     line(
         &text,
         "mcp_requests_total{method=\"tools/call\",status=\"ok\",server=\"python\"} 1",
@@ -102,6 +103,126 @@ fn buckets_of_the_operators() {
         .map(|(bound, _)| bound)
         .collect();
     assert_eq!(bounds, ["0.01", "0.05", "0.1", "0.5", "1", "2", "5", "10", "+Inf"]);
+}
+
+/// A recorder that has been told of everything that there is an instrument for.
+fn full() -> Recorder {
+    let mut recorder = Recorder::new(Options { exponential: true }, 1);
+    recorder.call(&with(|call| call.loss = vec![mcp_proto::Loss::Gap]), Some(1));
+    recorder.call(&record(call()), Some(1));
+    recorder.fault(&FaultRecord {
+        fault: "stdout_pollution",
+        at_unix_ns: 5,
+        at_mono_ns: 5,
+        pid: None,
+        comm: None,
+        bytes: 1,
+    });
+    recorder.session(&SessionSample {
+        client: Some("host"),
+        server: Some("py"),
+        protocol_version: Some("2025-11-25"),
+        network_transport: "tcp",
+        network_protocol: Some("http"),
+        server_address: Some(("127.0.0.1", Some(80))),
+        error_type: None,
+        seconds: 61.0,
+        ended_unix_ns: 5,
+    });
+    recorder.processes(&[process()], 9);
+    let pressure = Pressure {
+        resource: "io",
+        stall: "some",
+        shares: [0.5, 0.25, 0.1],
+        total_seconds: 12.5,
+    };
+    let host = HostSample {
+        booted_unix_ns: 1,
+        core_percent: &[(0, 12.5)],
+        pressure: &[pressure],
+    };
+    recorder.host(&host, 9);
+    let flag = FlagCount {
+        code: "cpu_high",
+        severity: "warning",
+        active: 1,
+        raised: 4,
+    };
+    recorder.flags(&[flag], 9);
+    let connections = ConnectionCount {
+        server: Some("py"),
+        transport: "stdio",
+        open: 2,
+    };
+    recorder.connections(&[connections], 9);
+    let streams = StreamCount {
+        state: "watched",
+        streams: 8,
+    };
+    recorder.streams(&[streams], 9);
+    recorder.losses([("ring_dropped", 3)], 9);
+    recorder.agent(COST, 9);
+    recorder
+}
+
+/// A process of which everything is known.
+fn process() -> ProcessSample<'static> {
+    let (count, seconds) = (Some(3), Some(0.5));
+    ProcessSample {
+        service: Some("py"),
+        pid: 7,
+        program: Some("python3"),
+        started_unix_ns: 2,
+        cpu_user_seconds: seconds,
+        cpu_system_seconds: seconds,
+        cpu_user_share: seconds,
+        cpu_system_share: seconds,
+        run_queue_seconds: seconds,
+        resident_bytes: count,
+        proportional_bytes: count,
+        swapped_bytes: count,
+        virtual_bytes: count,
+        disk_read_bytes: count,
+        disk_written_bytes: count,
+        threads: count,
+        descriptors: count,
+        switches_voluntary: count,
+        switches_involuntary: count,
+        faults_major: count,
+        faults_minor: count,
+    }
+}
+
+/// `MCPSONAR_TEST_KEEP=FOLDER` keeps the two texts, for `promtool check metrics` and the like.
+#[test]
+fn every_instrument_is_a_family_of_its_kind() {
+    let snapshot = full().snapshot(10);
+    for format in [Format::Text, Format::OpenMetrics] {
+        let text = text::encode(&snapshot, format);
+        if let Some(folder) = std::env::var_os("MCPSONAR_TEST_KEEP") {
+            let file = std::path::Path::new(&folder).join(format!("{format:?}.txt"));
+            std::fs::write(file, &text).unwrap();
+        }
+        // Nothing has been too much yet.
+        for instrument in TABLE.iter().filter(|instrument| instrument.id != Id::AgentOverflows) {
+            let name = instrument.prometheus_name();
+            let (kind, suffix) = match instrument.kind {
+                Kind::Counter => ("counter", "_total"),
+                Kind::Histogram(_) => ("histogram", "_count"),
+                Kind::Gauge | Kind::UpDownCounter => ("gauge", ""),
+            };
+            let of_sample = if format == Format::Text && kind == "counter" {
+                suffix
+            } else {
+                ""
+            };
+            let declared = format!("# TYPE {name}{of_sample} {kind}");
+            assert_eq!(text.lines().filter(|line| *line == declared).count(), 1, "{declared}");
+            let sample = format!("{name}{suffix}");
+            let mut samples = text.lines().filter_map(|line| line.split(['{', ' ']).next());
+            assert!(samples.any(|it| it == sample), "no sample of {sample}");
+        }
+    }
 }
 
 /// What a label's value is between its quotes, by the grammar of both formats; `None` when the line

@@ -65,11 +65,7 @@ fn http_collector(statuses: &'static [&'static str]) -> (SocketAddr, Posts) {
 }
 
 fn metrics(metering: &Metering, temporality: Temporality, interval: Duration) -> OtlpMetrics {
-    OtlpMetrics {
-        source: metering.source(),
-        temporality,
-        interval,
-    }
+    OtlpMetrics::new(metering.source(), temporality).every(interval)
 }
 
 fn start(address: SocketAddr, metrics: OtlpMetrics) -> Otlp {
@@ -242,6 +238,19 @@ fn a_collector_that_refuses_is_told_of() {
         error,
         "the last metrics were not delivered: the collector answers 400 Bad Request"
     );
+}
+
+#[test]
+fn a_collector_that_never_answers_is_told_of() {
+    // Bound and never accepted from.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let metering = Metering::new(Options::default());
+    let mut otlp = start(
+        listener.local_addr().unwrap(),
+        metrics(&metering, Temporality::Cumulative, WAIT),
+    );
+    let error = otlp.finish(&Losses::default()).unwrap_err().to_string();
+    assert_eq!(error, "the last metrics were not delivered: it does not answer");
 }
 
 #[test]
