@@ -1,5 +1,6 @@
 // A client on the TypeScript SDK that writes what really happened, as seen between the SDK and its transport.
-// node client.mjs TRUTH v1|v2 [--call TOOL JSON] -- CMD ARGS...
+// node client.mjs TRUTH v1|v2 [--call TOOL JSON] -- CMD ARGS... | URL
+// A URL is of Streamable HTTP, or of HTTP with SSE where its path ends in /sse.
 // v1 speaks the protocol with a handshake, v2 the one without where the server does.
 import fs from "node:fs";
 
@@ -7,15 +8,14 @@ const split = process.argv.indexOf("--");
 const [truth, sdk, ...only] = process.argv.slice(2, split);
 const [command, ...args] = process.argv.slice(split + 1);
 const v2 = sdk === "v2";
-let Client, Transport, schemas = {};
-if (v2) {
-  ({ Client } = await import("@modelcontextprotocol/client"));
-  ({ StdioClientTransport: Transport } = await import("@modelcontextprotocol/client/stdio"));
-} else {
-  ({ Client } = await import("@modelcontextprotocol/sdk/client/index.js"));
-  ({ StdioClientTransport: Transport } = await import("@modelcontextprotocol/sdk/client/stdio.js"));
-  schemas = await import("@modelcontextprotocol/sdk/types.js");
-}
+const url = /^https?:/.test(command) ? new URL(command) : undefined;
+const kind = !url ? "stdio" : url.pathname.endsWith("/sse") ? "sse" : "streamableHttp";
+const name = { stdio: "StdioClientTransport", sse: "SSEClientTransport", streamableHttp: "StreamableHTTPClientTransport" }[kind];
+const at = (path) => import(`@modelcontextprotocol/${path}`);
+const { Client } = await at(v2 ? "client" : "sdk/client/index.js");
+const schemas = v2 ? {} : await at("sdk/types.js");
+const transports = v2 ? await at(url ? "client" : "client/stdio") : await at(`sdk/client/${kind}.js`);
+const Transport = transports[name];
 
 const flying = new Map();
 const key = (ours, id) => `${ours} ${JSON.stringify(id)}`;
@@ -57,7 +57,7 @@ serve(schemas.CreateMessageRequestSchema, "sampling/createMessage", async () => 
 serve(schemas.ElicitRequestSchema, "elicitation/create", async () => ({ action: "decline" }));
 serve(schemas.ListRootsRequestSchema, "roots/list", async () => ({ roots: [] }));
 
-const transport = new Tapped({ command, args, env: process.env, stderr: "inherit" });
+const transport = new Tapped(url ?? { command, args, env: process.env, stderr: "inherit" });
 // A field of the base class would hide the accessors of ours.
 if (Object.hasOwn(transport, "onmessage")) delete transport.onmessage;
 await client.connect(transport);
@@ -86,4 +86,7 @@ if (only.length) {
   await sleep(200);
   await attempt(() => call("echo", { message: "after" }));
 }
+if (transport.terminateSession) await attempt(() => transport.terminateSession());
 await client.close();
+// Connections that are kept alive keep the process alive too.
+process.exit(0);

@@ -1,17 +1,22 @@
 """A client on the Python SDK that writes what really happened, as seen between the SDK and its transport.
 
-client.py TRUTH auto|legacy|modern [--call TOOL JSON] -- CMD ARGS...
+client.py TRUTH auto|legacy|modern [--call TOOL JSON] -- CMD ARGS... | URL
+A URL is of Streamable HTTP, or of HTTP with SSE where its path ends in /sse.
 """
 import json
 import os
+import ssl
 import sys
 import time
 from contextlib import asynccontextmanager
 
 import anyio
+import httpx2
 import mcp_types as T
 from mcp.client import Client
+from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
 split = sys.argv.index("--")
 (truth_path, mode), only, command = sys.argv[1:3], sys.argv[3:split], sys.argv[split + 1 :]
@@ -81,9 +86,20 @@ class Tapped:
         return await self.inner.__aexit__(*why)
 
 
+def streams():
+    target = command[0]
+    if not target.startswith("http"):
+        return stdio_client(StdioServerParameters(command=target, args=command[1:], env=dict(os.environ)))
+    if target.endswith("/sse"):
+        return sse_client(target)
+    # SSL_CERT_FILE names the authority to trust.
+    trust = ssl.create_default_context()
+    return streamable_http_client(target, http_client=httpx2.AsyncClient(verify=trust, timeout=httpx2.Timeout(30, read=300)))
+
+
 @asynccontextmanager
 async def transport():
-    async with stdio_client(StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ))) as (read, write):
+    async with streams() as (read, write, *_):
         yield Tapped(read), Tapped(write)
 
 

@@ -1,5 +1,9 @@
-"""A stdio server on the Python SDK."""
+"""A server on the Python SDK.
+
+server.py [http|sse PORT [--json] [--stateless] [--tls CERT KEY]]
+"""
 import asyncio
+import sys
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
@@ -36,4 +40,13 @@ def noisy() -> str:
     return "printed"
 
 
-mcp.run()
+if len(sys.argv) == 1:
+    mcp.run()
+else:
+    import uvicorn
+
+    kind, port, *more = sys.argv[1:]
+    tls = dict(zip(("ssl_certfile", "ssl_keyfile"), more[more.index("--tls") + 1 :])) if "--tls" in more else {}
+    how = dict(json_response="--json" in more, stateless_http="--stateless" in more)
+    app = mcp.sse_app() if kind == "sse" else mcp.streamable_http_app(**how)
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning", **tls)

@@ -1,142 +1,25 @@
 //! The real SDKs, installed with pinned versions: each client with each server, and servers that npx and uvx start.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, bail, ensure};
-use mcpsonar_tests::harness::{Run, Trace, agent, check_perfect, output_within, text};
+use mcpsonar_tests::harness::{Run, Sdk, Trace, agent, check_perfect};
 
-const CLIENT_PY: &str = include_str!("../sdk/client.py");
-const SERVER_PY: &str = include_str!("../sdk/server.py");
-const CLIENT_JS: &str = include_str!("../sdk/client.mjs");
-const PACKAGE: &str = include_str!("../sdk/package.json");
-const PACKAGE_LOCK: &str = include_str!("../sdk/package-lock.json");
-const REQUIREMENTS: &str = include_str!("../sdk/requirements.txt");
 const EVERYTHING: &str = "node_modules/@modelcontextprotocol/server-everything/dist/index.js";
-const INSTALL: Duration = Duration::from_secs(600);
-
-/// `target/sdk`, beside the build.
-fn folder() -> PathBuf {
-    let build = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    build.parent().unwrap_or(build).join("sdk")
-}
-
-fn ran(command: &mut Command) -> Result<()> {
-    let output = output_within(command, INSTALL)?;
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
-}
-
-/// Installs once: until what is wanted differs from what the mark says.
-fn once(place: &Path, wanted: &str, install: impl FnOnce() -> Result<()>) -> Result<()> {
-    let mark = place.join("installed");
-    if std::fs::read_to_string(&mark).is_ok_and(|is| is == wanted) {
-        return Ok(());
-    }
-    install()?;
-    Ok(std::fs::write(mark, wanted)?)
-}
-
-fn install_node() -> Result<()> {
-    let place = folder().join("node");
-    std::fs::create_dir_all(&place)?;
-    std::fs::write(place.join("package.json"), PACKAGE)?;
-    std::fs::write(place.join("package-lock.json"), PACKAGE_LOCK)?;
-    std::fs::write(place.join("client.mjs"), CLIENT_JS)?;
-    once(&place, PACKAGE_LOCK, || {
-        ran(Command::new("npm")
-            .args(["ci", "--no-audit", "--no-fund"])
-            .current_dir(&place))
-    })
-}
-
-fn install_python() -> Result<()> {
-    let place = folder().join("python");
-    std::fs::create_dir_all(&place)?;
-    for (name, text) in [
-        ("requirements.txt", REQUIREMENTS),
-        ("client.py", CLIENT_PY),
-        ("server.py", SERVER_PY),
-    ] {
-        std::fs::write(place.join(name), text)?;
-    }
-    once(&place, REQUIREMENTS, || {
-        ran(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&place))?;
-        ran(Command::new("venv/bin/pip")
-            .args(["install", "-q", "-r", "requirements.txt"])
-            .current_dir(&place))
-    })
-}
-
-/// What both kinds of programs need is there; false, said aloud, where a runtime is missing, except in CI.
-fn ready() -> Result<bool> {
-    static NODE: OnceLock<Result<(), String>> = OnceLock::new();
-    static PYTHON: OnceLock<Result<(), String>> = OnceLock::new();
-    for (runtime, once, install) in [
-        ("node", &NODE, install_node as fn() -> _),
-        ("python3", &PYTHON, install_python),
-    ] {
-        if Command::new(runtime).arg("--version").output().is_err() {
-            ensure!(
-                std::env::var("CI").is_err(),
-                "{runtime} is not installed, and CI tests the real SDKs"
-            );
-            eprintln!("NOT TESTED: {runtime} is not installed, so this test of real SDKs proves nothing");
-            return Ok(false);
-        }
-        once.get_or_init(|| install().map_err(|e| format!("{e:#}")))
-            .clone()
-            .map_err(anyhow::Error::msg)?;
-    }
-    Ok(true)
-}
-
-fn client(kind: &str, truth: &str, more: &[&str]) -> Result<Vec<String>> {
-    let (node, python) = (
-        text(&folder().join("node/client.mjs")),
-        text(&folder().join("python/client.py")),
-    );
-    let venv = text(&folder().join("python/venv/bin/python"));
-    let head: [&str; 4] = match kind {
-        "py" => [&venv, &python, truth, "auto"],
-        "py-legacy" => [&venv, &python, truth, "legacy"],
-        "node" => ["node", &node, truth, "v1"],
-        "node-modern" => ["node", &node, truth, "v2"],
-        _ => bail!("no client {kind}"),
-    };
-    Ok(head
-        .iter()
-        .chain(more)
-        .chain(&["--"])
-        .map(|s| (*s).to_owned())
-        .collect())
-}
 
 fn server(kind: &str) -> Result<Vec<String>> {
     Ok(match kind {
-        "node" => vec!["node".to_owned(), text(&folder().join("node").join(EVERYTHING))],
-        "py" => vec![
-            text(&folder().join("python/venv/bin/python")),
-            text(&folder().join("python/server.py")),
-        ],
+        "node" => vec!["node".to_owned(), Sdk::node(EVERYTHING)],
+        "py" => vec![Sdk::python("venv/bin/python"), Sdk::python("server.py")],
         "rust" => vec![env!("CARGO_BIN_EXE_mcp-rmcp-server").to_owned()],
         _ => bail!("no server {kind}"),
     })
 }
 
 fn traced(name: &str, kind: &str, only: &[&str], server: Vec<String>) -> Result<Option<Run>> {
-    if !ready()? {
+    let Some(sdk) = Sdk::ready()? else {
         return Ok(None);
-    }
+    };
     let trace = Trace::new(&format!("sdk_{name}"))?;
-    let mut line = client(kind, &trace.truth(), only)?;
+    let mut line = sdk.client(kind, &trace.truth(), only)?;
     line.extend(server);
     let run = trace.run(&line)?;
     ensure!(
@@ -204,11 +87,10 @@ pairs! {
 
 #[test]
 fn npx_starts_the_server() -> Result<()> {
-    let place = folder().join("node");
     // In the folder that has it installed, npx runs that one and asks no registry.
     let start = format!(
         "cd {} && exec npx -y @modelcontextprotocol/server-filesystem .",
-        place.display()
+        Sdk::node("")
     );
     let server = ["sh", "-c", &start].map(str::to_owned).to_vec();
     let only = ["--call", "list_directory", r#"{"path":"."}"#];
@@ -229,9 +111,8 @@ fn npx_starts_the_server() -> Result<()> {
 
 #[test]
 fn uvx_starts_the_server() -> Result<()> {
-    let place = folder().join("python");
-    let cache = format!("UV_CACHE_DIR={}", place.join("uv").display());
-    let uvx = text(&place.join("venv/bin/uvx"));
+    let cache = format!("UV_CACHE_DIR={}", Sdk::python("uv"));
+    let uvx = Sdk::python("venv/bin/uvx");
     let server = ["env", &cache, &uvx, "mcp-server-time==2026.10.19"]
         .map(str::to_owned)
         .to_vec();

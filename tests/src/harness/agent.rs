@@ -20,7 +20,7 @@ const ATTACH: Duration = Duration::from_secs(15);
 const SETTLED: Duration = Duration::from_millis(400);
 
 /// The folder of the build: `target/release` for a test in `target/release/deps`.
-fn build_folder() -> PathBuf {
+pub(super) fn build_folder() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     let folder = own.parent().unwrap_or(Path::new("."));
     if folder.ends_with("deps") {
