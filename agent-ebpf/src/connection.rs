@@ -5,7 +5,7 @@ use agent_abi::{Counter, DataRecord, StreamState, VerdictCode, VerdictEntry, fla
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
-use crate::maps::{STREAMS, VERDICTS, add, count};
+use crate::maps::{STREAMS, VERDICTS, count};
 use crate::stream::{Sampling, Side, sample, verdict_on};
 use crate::{scratch, socket, tcp};
 
@@ -41,10 +41,14 @@ pub(crate) fn advance(record: &mut DataRecord, side: Side, sock: u64) -> Option<
     let state = unsafe { &mut *state };
     record.stream = state.stream;
     record.pair = state.pair;
-    record.offset = match side {
-        Side::Writer => add(&mut state.written, len),
-        Side::Reader => add(&mut state.read, len),
+    let moved = match side {
+        Side::Writer => &mut state.written,
+        Side::Reader => &mut state.read,
     };
+    // By what the connection says and not only by what was counted: a syscall that went unseen is a
+    // gap then, and not an error in all that follows.
+    record.offset = tcp::position(sock, side, state.sequence, *moved, len);
+    *moved = (*moved).max(record.offset + len);
     if !judged {
         record.flags |= flags::UNJUDGED;
         return Some(sample(&mut state.sampled, grants, len));
@@ -108,6 +112,7 @@ extern "C" fn judge_by_endpoint(key: u64, ino: u64) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn begin(key: u64, ino: u64, pair: u64, len: u64) -> u32 {
     let sock = key & !1;
+    let side = if key == sock { Side::Writer } else { Side::Reader };
     let (written, read) = if key == sock {
         (tcp::written(sock).saturating_sub(len), 0)
     } else {
@@ -122,6 +127,8 @@ extern "C" fn begin(key: u64, ino: u64, pair: u64, len: u64) -> u32 {
         read,
         last_read: 0,
         sampled: 0,
+        sequence: tcp::first_sequence(sock, side, (written + read + len) as u32),
+        reserved: 0,
     };
     // Two threads may arrive here at once: the first one's state is everybody's.
     if known(key, ino).is_some() {

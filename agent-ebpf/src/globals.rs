@@ -20,6 +20,8 @@ globals! {
     WAKE_AT = 0;
     /// 1 when trampolines are to find a syscall's registers on the task's stack.
     REGS_ON_STACK = 0;
+    /// 1 when the current task is to be had as a typed pointer.
+    TYPED_TASK = 0;
     TASK_FILES = 0;
     TASK_PID = 0;
     TASK_TGID = 0;

@@ -258,6 +258,8 @@ fn state_of(found: &Key) -> Option<*mut StreamState> {
         read: 0,
         last_read: 0,
         sampled: 0,
+        sequence: 0,
+        reserved: 0,
     };
     // Both ends may arrive here at once, on two CPUs: the first one's state is everybody's.
     let inserted = STREAMS.insert(found.key, state, u64::from(BPF_NOEXIST));

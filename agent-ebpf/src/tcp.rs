@@ -2,6 +2,7 @@
 
 use agent_abi::Tcp;
 
+use crate::stream::Side;
 use crate::walk::read_optional;
 use crate::{globals, scratch};
 
@@ -63,11 +64,50 @@ pub(crate) fn read(sock: u64) -> u64 {
             return 0;
         };
         if sequence(sock, &globals::TCP_RCV_NXT) == Some(next) {
-            let fin = u64::from(next == copied && fin_received(sock));
+            let fin = u64::from(fin_taken(sock, copied));
             return received.wrapping_sub(u64::from(next.wrapping_sub(copied)) + fin);
         }
     }
     0
+}
+
+/// Sequence number of the first byte that `side` of `sock` has moved, where `moved` is how many it
+/// has by now.
+#[inline(always)]
+pub(crate) fn first_sequence(sock: u64, side: Side, moved: u32) -> u32 {
+    let next = next_sequence(sock, side).unwrap_or(0);
+    let fin = side == Side::Reader && fin_taken(sock, next);
+    next.wrapping_sub(moved).wrapping_sub(u32::from(fin))
+}
+
+/// Position of the `len` bytes that `side` of `sock` has just moved on a stream whose first byte has
+/// the number `first`, and on which `before` bytes have been seen to move.
+#[inline(always)]
+pub(crate) fn position(sock: u64, side: Side, first: u32, before: u64, len: u64) -> u64 {
+    let Some(next) = next_sequence(sock, side) else {
+        return before;
+    };
+    let unseen = next.wrapping_sub(first).wrapping_sub((before + len) as u32) as i32;
+    if unseen == 0 {
+        return before;
+    }
+    let fin = side == Side::Reader && fin_taken(sock, next);
+    before.saturating_add_signed(i64::from(unseen) - i64::from(fin))
+}
+
+/// The sequence number after the last byte that `side` of `sock` has moved.
+#[inline(always)]
+fn next_sequence(sock: u64, side: Side) -> Option<u32> {
+    match side {
+        Side::Writer => sequence(sock, &globals::TCP_WRITE_SEQ),
+        Side::Reader => sequence(sock, &globals::TCP_COPIED_SEQ),
+    }
+}
+
+/// Whether what has been read up to the number `next` ends with the FIN, which has a number too.
+#[inline(always)]
+fn fin_taken(sock: u64, next: u32) -> bool {
+    sequence(sock, &globals::TCP_RCV_NXT) == Some(next) && fin_received(sock)
 }
 
 /// Bytes that `sock` has received.

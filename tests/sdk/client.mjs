@@ -1,6 +1,6 @@
 // A client on the TypeScript SDK that writes what really happened, as seen between the SDK and its transport.
 // node client.mjs TRUTH v1|v2 [--call TOOL JSON] -- CMD ARGS... | URL
-// A URL is of Streamable HTTP, or of HTTP with SSE where its path ends in /sse.
+// A URL is spoken to over Streamable HTTP, one that ends in /sse over the transport of 2024-11-05.
 // v1 speaks the protocol with a handshake, v2 the one without where the server does.
 import fs from "node:fs";
 
@@ -8,14 +8,19 @@ const split = process.argv.indexOf("--");
 const [truth, sdk, ...only] = process.argv.slice(2, split);
 const [command, ...args] = process.argv.slice(split + 1);
 const v2 = sdk === "v2";
-const url = /^https?:/.test(command) ? new URL(command) : undefined;
-const kind = !url ? "stdio" : url.pathname.endsWith("/sse") ? "sse" : "streamableHttp";
-const name = { stdio: "StdioClientTransport", sse: "SSEClientTransport", streamableHttp: "StreamableHTTPClientTransport" }[kind];
-const at = (path) => import(`@modelcontextprotocol/${path}`);
-const { Client } = await at(v2 ? "client" : "sdk/client/index.js");
-const schemas = v2 ? {} : await at("sdk/types.js");
-const transports = v2 ? await at(url ? "client" : "client/stdio") : await at(`sdk/client/${kind}.js`);
-const Transport = transports[name];
+const kind = !command.startsWith("http") ? "stdio" : command.endsWith("/sse") ? "sse" : "http";
+const names = { stdio: "StdioClientTransport", sse: "SSEClientTransport", http: "StreamableHTTPClientTransport" };
+const modules = { stdio: "stdio.js", sse: "sse.js", http: "streamableHttp.js" };
+let Client, Transport, schemas = {};
+if (v2) {
+  const all = await import("@modelcontextprotocol/client");
+  Client = all.Client;
+  Transport = kind === "stdio" ? (await import("@modelcontextprotocol/client/stdio")).StdioClientTransport : all[names[kind]];
+} else {
+  ({ Client } = await import("@modelcontextprotocol/sdk/client/index.js"));
+  Transport = (await import(`@modelcontextprotocol/sdk/client/${modules[kind]}`))[names[kind]];
+  schemas = await import("@modelcontextprotocol/sdk/types.js");
+}
 
 const flying = new Map();
 const key = (ours, id) => `${ours} ${JSON.stringify(id)}`;
@@ -57,7 +62,7 @@ serve(schemas.CreateMessageRequestSchema, "sampling/createMessage", async () => 
 serve(schemas.ElicitRequestSchema, "elicitation/create", async () => ({ action: "decline" }));
 serve(schemas.ListRootsRequestSchema, "roots/list", async () => ({ roots: [] }));
 
-const transport = new Tapped(url ?? { command, args, env: process.env, stderr: "inherit" });
+const transport = new Tapped(kind !== "stdio" ? new URL(command) : { command, args, env: process.env, stderr: "inherit" });
 // A field of the base class would hide the accessors of ours.
 if (Object.hasOwn(transport, "onmessage")) delete transport.onmessage;
 await client.connect(transport);
@@ -86,7 +91,4 @@ if (only.length) {
   await sleep(200);
   await attempt(() => call("echo", { message: "after" }));
 }
-if (transport.terminateSession) await attempt(() => transport.terminateSession());
 await client.close();
-// Connections that are kept alive keep the process alive too.
-process.exit(0);

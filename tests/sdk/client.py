@@ -1,17 +1,15 @@
 """A client on the Python SDK that writes what really happened, as seen between the SDK and its transport.
 
 client.py TRUTH auto|legacy|modern [--call TOOL JSON] -- CMD ARGS... | URL
-A URL is of Streamable HTTP, or of HTTP with SSE where its path ends in /sse.
+A URL is spoken to over Streamable HTTP, one that ends in /sse over the transport of 2024-11-05.
 """
 import json
 import os
-import ssl
 import sys
 import time
 from contextlib import asynccontextmanager
 
 import anyio
-import httpx2
 import mcp_types as T
 from mcp.client import Client
 from mcp.client.sse import sse_client
@@ -87,14 +85,9 @@ class Tapped:
 
 
 def streams():
-    target = command[0]
-    if not target.startswith("http"):
-        return stdio_client(StdioServerParameters(command=target, args=command[1:], env=dict(os.environ)))
-    if target.endswith("/sse"):
-        return sse_client(target)
-    # SSL_CERT_FILE names the authority to trust.
-    trust = ssl.create_default_context()
-    return streamable_http_client(target, http_client=httpx2.AsyncClient(verify=trust, timeout=httpx2.Timeout(30, read=300)))
+    if not command[0].startswith("http"):
+        return stdio_client(StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ)))
+    return sse_client(command[0]) if command[0].endswith("/sse") else streamable_http_client(command[0])
 
 
 @asynccontextmanager

@@ -1,13 +1,9 @@
-// Preloaded with `node --import`: whoever listens without naming an address listens on 127.0.0.1 only.
+// Preloaded: every server of TCP that names no host listens on the loopback address.
 import net from "node:net";
-
-const listen = net.Server.prototype.listen;
-net.Server.prototype.listen = function (...args) {
-  const [first] = args;
-  if (first !== null && typeof first === "object") {
-    if (first.port !== undefined) args[0] = { ...first, host: "127.0.0.1" };
-  } else if (/^\d+$/.test(String(first)) && typeof args[1] !== "string") {
-    args.splice(1, 0, "127.0.0.1");
-  }
-  return listen.apply(this, args);
+const orig = net.Server.prototype.listen;
+net.Server.prototype.listen = function (...a) {
+  if (typeof a[0] === "number" || (typeof a[0] === "string" && /^\d+$/.test(a[0]))) {
+    if (typeof a[1] !== "string") a.splice(1, 0, "127.0.0.1");
+  } else if (a[0] && typeof a[0] === "object" && a[0].port !== undefined && !a[0].host) a[0].host = "127.0.0.1";
+  return orig.apply(this, a);
 };

@@ -45,8 +45,11 @@ if len(sys.argv) == 1:
 else:
     import uvicorn
 
-    kind, port, *more = sys.argv[1:]
-    tls = dict(zip(("ssl_certfile", "ssl_keyfile"), more[more.index("--tls") + 1 :])) if "--tls" in more else {}
-    how = dict(json_response="--json" in more, stateless_http="--stateless" in more)
-    app = mcp.sse_app() if kind == "sse" else mcp.streamable_http_app(**how)
+    kind, port, *options = sys.argv[1:]
+    tls = {}
+    if "--tls" in options:
+        at = options.index("--tls")
+        tls = dict(ssl_certfile=options[at + 1], ssl_keyfile=options[at + 2])
+    plain = dict(json_response="--json" in options, stateless_http="--stateless" in options)
+    app = mcp.sse_app() if kind == "sse" else mcp.streamable_http_app(**plain)
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning", **tls)

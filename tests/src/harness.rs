@@ -3,13 +3,13 @@
 mod agent;
 mod calls;
 mod guard;
-mod sdk;
+pub mod pair;
+pub mod sdk;
 #[cfg(feature = "e2e")]
 mod tls;
 
 pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
 pub use calls::{check_lines, check_perfect, pick};
-pub use sdk::Sdk;
+pub use guard::{Guard, output_within, wait_within};
 #[cfg(feature = "e2e")]
 pub use tls::Certificates;
-pub use guard::{Guard, output_within, wait_within};

@@ -1,25 +1,15 @@
 //! The real SDKs, installed with pinned versions: each client with each server, and servers that npx and uvx start.
 
-use anyhow::{Context as _, Result, bail, ensure};
-use mcpsonar_tests::harness::{Run, Sdk, Trace, agent, check_perfect};
-
-const EVERYTHING: &str = "node_modules/@modelcontextprotocol/server-everything/dist/index.js";
-
-fn server(kind: &str) -> Result<Vec<String>> {
-    Ok(match kind {
-        "node" => vec!["node".to_owned(), Sdk::node(EVERYTHING)],
-        "py" => vec![Sdk::python("venv/bin/python"), Sdk::python("server.py")],
-        "rust" => vec![env!("CARGO_BIN_EXE_mcp-rmcp-server").to_owned()],
-        _ => bail!("no server {kind}"),
-    })
-}
+use anyhow::{Context as _, Result, ensure};
+use mcpsonar_tests::harness::sdk::{client, folder, ready, server};
+use mcpsonar_tests::harness::{Run, Trace, agent, check_perfect, text};
 
 fn traced(name: &str, kind: &str, only: &[&str], server: Vec<String>) -> Result<Option<Run>> {
-    let Some(sdk) = Sdk::ready()? else {
+    if !ready()? {
         return Ok(None);
-    };
+    }
     let trace = Trace::new(&format!("sdk_{name}"))?;
-    let mut line = sdk.client(kind, &trace.truth(), only)?;
+    let mut line = client(kind, &trace.truth(), only)?;
     line.extend(server);
     let run = trace.run(&line)?;
     ensure!(
@@ -87,10 +77,11 @@ pairs! {
 
 #[test]
 fn npx_starts_the_server() -> Result<()> {
+    let place = folder().join("node");
     // In the folder that has it installed, npx runs that one and asks no registry.
     let start = format!(
         "cd {} && exec npx -y @modelcontextprotocol/server-filesystem .",
-        Sdk::node("")
+        place.display()
     );
     let server = ["sh", "-c", &start].map(str::to_owned).to_vec();
     let only = ["--call", "list_directory", r#"{"path":"."}"#];
@@ -111,8 +102,9 @@ fn npx_starts_the_server() -> Result<()> {
 
 #[test]
 fn uvx_starts_the_server() -> Result<()> {
-    let cache = format!("UV_CACHE_DIR={}", Sdk::python("uv"));
-    let uvx = Sdk::python("venv/bin/uvx");
+    let place = folder().join("python");
+    let cache = format!("UV_CACHE_DIR={}", place.join("uv").display());
+    let uvx = text(&place.join("venv/bin/uvx"));
     let server = ["env", &cache, &uvx, "mcp-server-time==2026.10.19"]
         .map(str::to_owned)
         .to_vec();

@@ -90,7 +90,9 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) -> Result<()> {
         let mut read = vec![0; bytes.len()];
         to.read_exact(&mut read)?;
         ensure!(read == bytes, "other bytes came");
-        written.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
+        written
+            .join()
+            .map_err(|panic| anyhow::anyhow!("the writer panicked: {panic:?}"))??;
         Ok(())
     })
 }

@@ -77,16 +77,21 @@ pub(crate) fn for_test() -> Result<()> {
         let package = format!("cargo-deny@{CARGO_DENY}");
         sh::run(compiler::clean("cargo").args(["install", "--locked", "--quiet", "--no-default-features", &package]))?;
     }
-    Ok(())
+    // The fuzzing engine is C++; certificates of test servers are made when they are needed.
+    install_missing(&[("c++", "g++"), ("openssl", "openssl")])
 }
 
 /// What a virtual machine needs.
 pub(crate) fn for_vm() -> Result<()> {
-    let wanted = [
+    install_missing(&[
         ("qemu-system-x86_64", "qemu-system-x86"),
         ("busybox", "busybox-static"),
         ("cpio", "cpio"),
-    ];
+    ])
+}
+
+/// Installs the packages of programs that are not there.
+fn install_missing(wanted: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<&str> = wanted
         .iter()
         .filter(|(program, _)| sh::which(program).is_none())

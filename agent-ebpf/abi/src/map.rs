@@ -51,6 +51,10 @@ pub struct StreamState {
     pub last_read: u64,
     /// Bytes captured while there was no verdict.
     pub sampled: u64,
+    /// TCP's sequence number of the stream's first byte; 0 for other carriers.
+    pub sequence: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// What the kernel knows of a TCP socket (value of `SOCKETS`, by address of its sock). Owned by the
@@ -191,7 +195,7 @@ pub struct EndpointKey {
 
 const _: () = {
     assert!(size_of::<Entry>() == 16);
-    assert!(size_of::<StreamState>() == 56);
+    assert!(size_of::<StreamState>() == 64);
     assert!(size_of::<SocketState>() == 40);
     assert!(size_of::<VerdictEntry>() == 24);
     assert!(size_of::<EndpointKey>() == 24);

@@ -11,6 +11,9 @@ pub mod global {
     /// u32: 1 when trampolines are to find a syscall's registers on the task's stack: before 5.15, the
     /// types of the socket syscalls do not say what registers are, and the verifier refuses the argument.
     pub const REGS_ON_STACK: &str = "REGS_ON_STACK";
+    /// u32: 1 when the kernel gives programs the current task as a typed pointer (5.11), which they may
+    /// load through instead of asking a helper for each read.
+    pub const TYPED_TASK: &str = "TYPED_TASK";
     /// u32: bytes of fill at which the ring wakes the agent.
     pub const WAKE_AT: &str = "WAKE_AT";
 }

@@ -1,7 +1,5 @@
 //! What an idle event stream costs: no more than its bound, however many there are.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

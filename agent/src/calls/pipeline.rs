@@ -1,21 +1,21 @@
 //! Ring records in; calls, faults and verdicts out. No system calls but those of the facts' source:
 //! a recording goes through here as the live ring does.
 
+mod bytes;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use agent_abi::{DataRecord, Record, SocketRecord, VerdictCode, VerdictEntry, flags};
-use mcp_proto::{
-    Call, Carrier, Content, Event, Limits, Loss, Nanos, ProcessId, Side, Stats, StreamId, Tracker, Transfer, Verdict,
-};
+use agent_abi::{Record, VerdictCode, VerdictEntry};
+use mcp_proto::{Call, Event, Limits, Loss, Nanos, ProcessId, Stats, StreamId, Tracker, Verdict};
 
 use super::endpoints::{EndpointJudgement, Endpoints};
 use super::network::{Keys, network};
 use super::places::Places;
 use super::programs::{Program, Programs};
 use super::record::{CallRecord, CallSource, FaultRecord};
-use super::sessions::{self as session, Sessions};
-use super::sockets::{Sockets, Way};
+use super::sessions::Sessions;
+use super::sockets::Sockets;
 use super::trace_id::Run;
 use crate::host::{ClockOffset, FactsSource, ProcessFacts, Processes};
 use crate::sink::Losses;
@@ -47,11 +47,6 @@ pub struct Origin {
     pub boot_id: String,
     /// Inode numbers of the pipes and sockets that were open before observation began.
     pub preexisting: HashSet<u64>,
-}
-
-/// Whether bytes begin like a record of TLS (RFC 8446, section 5.1).
-fn looks_sealed(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x14..=0x17, 3, 0..=4, ..])
 }
 
 /// From records to calls.
@@ -209,137 +204,6 @@ impl<S: FactsSource> Pipeline<S> {
         losses.add("tls_records_unaligned", self.unaligned);
     }
 
-    fn data(&mut self, record: &DataRecord, payload: &[u8]) {
-        if record.flags & flags::TLS != 0 {
-            match self.sessions.place(record, payload) {
-                session::Carrier::Socket(socket) => self.plaintext(record, payload, Some(socket)),
-                session::Carrier::Unknown => self.plaintext(record, payload, None),
-                session::Carrier::Waits => {}
-            }
-        } else if record.flags & flags::TCP != 0 {
-            self.tcp(record, payload);
-        } else {
-            self.move_bytes(record, payload, Way::own(record));
-        }
-    }
-
-    /// Bytes of a TCP connection.
-    fn tcp(&mut self, record: &DataRecord, payload: &[u8]) {
-        let Some(socket) = self.sockets.get_mut(record.pair) else {
-            return self.move_bytes(record, payload, Way::own(record));
-        };
-        socket.moved(record);
-        let way = Way::of(socket, socket.streams(), record);
-        let begins = record.flags & flags::FIRST != 0;
-        if begins && !socket.is_sealed && looks_sealed(payload) && !self.places.is_watched(way.stream) {
-            self.sockets.seal(record.pair);
-            self.sealed.push(record.header.tgid);
-        }
-        match self.sockets.get_mut(record.pair) {
-            Some(socket) if socket.is_sealed => {
-                if let Some(news) = socket.news() {
-                    self.places.seal(news);
-                }
-            }
-            _ => self.move_bytes(record, payload, way),
-        }
-    }
-
-    /// Bytes at the boundary of a TLS library.
-    fn plaintext(&mut self, record: &DataRecord, payload: &[u8], socket: Option<u64>) {
-        if let Some(socket) = socket
-            && !self.sockets.agree(socket, record.flags & flags::FRESH != 0)
-        {
-            // The other end tells of the same calls.
-            self.unaligned += 1;
-            return;
-        }
-        let way = match socket.and_then(|socket| self.sockets.get_mut(socket)) {
-            Some(socket) => {
-                socket.measured(record.tcp);
-                Way::of(socket, socket.plaintext(), record)
-            }
-            None => Way::unbound(record),
-        };
-        self.move_bytes(record, payload, way);
-    }
-
-    fn socket(&mut self, record: &SocketRecord) {
-        let change = self.sockets.record(record);
-        for (stream, at) in change.finished {
-            self.tracker.writer_closed(stream, at);
-        }
-        for (stream, at) in change.closed {
-            self.tracker.closed(stream, at);
-        }
-    }
-
-    /// The socket of a TLS session is known: its ciphertext is of no use any more.
-    fn bound(&mut self, session: u64, socket: u64) {
-        let held = self.sessions.bind(session, socket);
-        self.sockets.seal(socket);
-        if let Some(known) = self.sockets.get_mut(socket) {
-            known.is_bound = true;
-            if let Some(news) = known.news() {
-                self.places.seal(news);
-            }
-        }
-        self.release(held, Some(socket));
-    }
-
-    fn release(&mut self, held: VecDeque<(DataRecord, Box<[u8]>)>, socket: Option<u64>) {
-        for (record, payload) in held {
-            self.plaintext(&record, &payload, socket);
-        }
-    }
-
-    fn move_bytes(&mut self, record: &DataRecord, payload: &[u8], way: Way) {
-        self.latest = self.latest.max(record.exited);
-        let boot_id = &self.origin.boot_id;
-        self.run.get_or_insert_with(|| Run::new(boot_id.clone(), record.exited));
-        if record.flags & flags::FIRST != 0 {
-            self.places.note(way.stream, record);
-        }
-        let bits = record.flags;
-        let transfer = Transfer {
-            stream: way.stream,
-            pair: way.pair,
-            carrier: match (bits & flags::SOCKET != 0, bits & flags::NAMED != 0) {
-                _ if bits & (flags::TCP | flags::TLS) != 0 => Carrier::Tcp,
-                (false, _) => Carrier::Pipe,
-                (true, false) => Carrier::SocketPair,
-                (true, true) => Carrier::UnixSocket,
-            },
-            fresh: if bits & flags::TLS != 0 {
-                bits & flags::FRESH != 0
-            } else {
-                record.ino != 0 && !self.origin.preexisting.contains(&record.ino)
-            },
-            absolute: bits & flags::TCP != 0,
-            ends: way.ends,
-            side: if bits & flags::READ != 0 {
-                Side::Reader
-            } else {
-                Side::Writer
-            },
-            process: self.process(record.header.tgid),
-            entered: if record.entered == 0 {
-                record.exited
-            } else {
-                record.entered
-            },
-            exited: record.exited,
-            offset: record.offset,
-            len: record.len,
-            content: Content {
-                at: u64::from(record.at),
-                bytes: payload,
-            },
-            last: bits & flags::LAST != 0,
-        };
-        self.tracker.transfer(&transfer);
-    }
-
     /// The process of this pid. What it was started as is read with its first byte: most processes
     /// of a host never move one that matters.
     fn process(&mut self, pid: u32) -> ProcessId {
@@ -408,8 +272,8 @@ impl<S: FactsSource> Pipeline<S> {
 
     fn call(&mut self, call: Call) {
         let facts = |process: Option<ProcessId>| process.and_then(|process| self.processes.facts(process));
-        let (client, server) = (facts(call.client.process).cloned(), facts(call.server.process).cloned());
-        if !self.is_selected(client.as_ref()) && !self.is_selected(server.as_ref()) {
+        let (client, server) = (facts(call.client.process), facts(call.server.process));
+        if !self.is_selected(client) && !self.is_selected(server) {
             return;
         }
         // There is no call without a record.
@@ -419,8 +283,8 @@ impl<S: FactsSource> Pipeline<S> {
         let source = CallSource {
             run,
             connection: &key,
-            client: client.as_ref(),
-            server: server.as_ref(),
+            client,
+            server,
             network: network(&self.sockets, &call),
             clock: *clock,
         };

@@ -4,11 +4,15 @@
 //! Each end of a connection is a socket of its own to the kernel. Where both are on this host,
 //! what they move is one connection: what one writes is what the other reads.
 
+mod way;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use agent_abi::{DataRecord, EndpointKey, SocketEvent, SocketRecord, Tcp, VerdictCode, flags};
 use mcp_proto::{Nanos, PairId, StreamId};
+
+pub(super) use way::Way;
 
 /// Sockets that are remembered; the closed give way first, then the oldest.
 const MAX_SOCKETS: usize = 16_384;
@@ -45,12 +49,23 @@ pub(super) struct Socket {
     pub(super) is_sealed: bool,
     /// The TLS session is known that it carries.
     pub(super) is_bound: bool,
-    /// Whether its plaintext was seen from the first byte on, once any was seen.
-    whole: Option<bool>,
+    /// Its plaintext, once any was seen.
+    plain: Option<Plain>,
     /// Where the kernel keeps what it writes, and its inode number.
     place: Option<(u64, u64)>,
     /// What the kernel was told of its ciphertext.
     told: Option<VerdictCode>,
+}
+
+/// How the plaintext of a socket's session began.
+#[derive(Clone, Copy, Debug)]
+struct Plain {
+    /// It was seen from the first byte on.
+    whole: bool,
+    /// When the first piece of it was seen.
+    began: Nanos,
+    /// It is told together with that of the other end.
+    agrees: bool,
 }
 
 /// What a record of a socket means for the streams that it carries.
@@ -60,48 +75,6 @@ pub(super) struct Change {
     pub(super) closed: Vec<(StreamId, Nanos)>,
     /// Streams whose writers have said that they write no more, and when.
     pub(super) finished: Vec<(StreamId, Nanos)>,
-}
-
-/// The stream that a record belongs to, by the names that both ends share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
-    pub(super) stream: StreamId,
-    pub(super) pair: Option<PairId>,
-    /// Numbers that stand for the addresses of writer and reader.
-    pub(super) ends: Option<[u64; 2]>,
-}
-
-impl Way {
-    /// As the kernel numbers it.
-    pub(super) fn own(record: &DataRecord) -> Self {
-        Self {
-            stream: StreamId(record.stream),
-            pair: (record.pair != 0).then_some(PairId(record.pair)),
-            ends: None,
-        }
-    }
-
-    /// The plaintext of a session whose socket is not known.
-    pub(super) fn unbound(record: &DataRecord) -> Self {
-        let pair = TLS_STREAM | record.pair << 1;
-        let reads = record.flags & flags::READ != 0;
-        Self {
-            stream: StreamId(pair | u64::from(reads)),
-            pair: Some(PairId(pair)),
-            ends: None,
-        }
-    }
-
-    /// One of `streams`, of a connection that `socket` is an end of.
-    pub(super) fn of(socket: &Socket, streams: Streams, record: &DataRecord) -> Self {
-        let [own, other] = [socket.local, socket.remote].map(number);
-        let reads = record.flags & flags::READ != 0;
-        Self {
-            stream: if reads { streams.read } else { streams.written },
-            pair: Some(streams.pair),
-            ends: Some(if reads { [other, own] } else { [own, other] }),
-        }
-    }
 }
 
 /// The two directions that a socket takes part in.
@@ -205,7 +178,7 @@ impl Sockets {
             closed: None,
             is_sealed: other.is_some_and(|other| self.known.get(&other).is_some_and(|other| other.is_sealed)),
             is_bound: false,
-            whole: None,
+            plain: None,
             place: None,
             told: None,
         };
@@ -296,17 +269,27 @@ impl Sockets {
     }
 
     /// Whether plaintext of a socket's session can be told together with that of the other end: the
-    /// offsets of both count from the first byte, or of neither.
-    pub(super) fn agree(&mut self, id: u64, whole: bool) -> bool {
+    /// offsets of both must count from the same byte. Where one end was seen from the first byte on
+    /// and the other was not, they do if neither had moved a byte before the other was seen.
+    pub(super) fn agree(&mut self, id: u64, record: &DataRecord) -> bool {
         let other = self.known.get(&id).and_then(|it| it.other);
-        let others = other.and_then(|other| self.known.get(&other)).and_then(|it| it.whole);
+        let others = other.and_then(|other| self.known.get(&other)).and_then(|it| it.plain);
         let Some(socket) = self.known.get_mut(&id) else {
             return true;
         };
-        if others.is_none_or(|others| others == whole) {
-            socket.whole.get_or_insert(whole);
+        if let Some(plain) = socket.plain {
+            return plain.agrees;
         }
-        socket.whole == Some(whole)
+        let whole = record.flags & flags::FRESH != 0;
+        let agrees = others.is_none_or(|others| {
+            others.whole == whole || (record.offset == 0 && (whole || others.began >= record.entered))
+        });
+        socket.plain = Some(Plain {
+            whole,
+            began: record.exited,
+            agrees,
+        });
+        agrees
     }
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Socket> {

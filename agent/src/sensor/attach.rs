@@ -2,7 +2,8 @@
 
 use agent_abi::{ABSENT, ENTRY_SLOTS, Entry, FIELDS, Field, Membership, global};
 use aya::maps::{Array, Map, MapData};
-use aya::programs::{FEntry, FExit, RawTracePoint};
+use aya::programs::{FEntry, FExit, ProgramType, RawTracePoint};
+use aya::sys::{BpfHelper, is_helper_supported};
 use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -108,6 +109,9 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
     let host = u32::from(settings.scope == Scope::Host);
     // An unknown kernel is taken for a new one.
     let regs_on_stack = u32::from(KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 15, 0)));
+    let typed_task = u32::from(
+        is_helper_supported(ProgramType::RawTracePoint, BpfHelper::BPF_FUNC_get_current_task_btf).unwrap_or(false),
+    );
     let wake_at = settings.ring_bytes / WAKE_SHARE;
     let mut loader = EbpfLoader::new();
     loader
@@ -117,6 +121,7 @@ pub(super) fn load(settings: &Settings) -> Result<(Ebpf, Vec<HookStatus>), Senso
         .override_global(global::HOST_SCOPE, &host, true)
         .override_global(global::BUDGET, &settings.budget_bytes, true)
         .override_global(global::REGS_ON_STACK, &regs_on_stack, true)
+        .override_global(global::TYPED_TASK, &typed_task, true)
         .override_global(global::WAKE_AT, &wake_at, true);
     for (name, offset) in &offsets {
         loader.override_global(name, offset, true);

@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// How long attaching may take.
 const ATTACH: Duration = Duration::from_secs(15);
 /// As long as this no further hook may have come for all to be there.
-const SETTLED: Duration = Duration::from_millis(400);
+const SETTLED: Duration = Duration::from_millis(1000);
 
 /// The folder of the build: `target/release` for a test in `target/release/deps`.
 pub(super) fn build_folder() -> PathBuf {

@@ -1,7 +1,6 @@
 //! From messages in exchanges to calls in conversations.
 
 use super::exchange::Posted;
-use super::link::Link;
 use super::messages::Found;
 use super::session::SessionKey;
 use super::tracking::Place;
@@ -163,8 +162,8 @@ impl Tracker {
         let (Some(id), Some(own)) = (rpc::token(envelope, Field::RequestId), self.links.get(&place.link)) else {
             return;
         };
-        let same = |link: &&Box<Link>| link.service == own.service;
-        let conversations = self.links.values().filter(same).flat_map(|link| &link.conversations);
+        let same = self.links.values().filter(|link| link.service == own.service);
+        let conversations = same.flat_map(|link| &link.conversations);
         let found = conversations.filter_map(|conversation| {
             let connection = self.connections.get(conversation)?;
             let slot = *connection.from_client.ids.get(id)?;

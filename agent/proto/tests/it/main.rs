@@ -4,6 +4,8 @@
 
 mod calls;
 mod corpus;
+mod framed;
 mod host;
 mod http;
 mod splits;
+mod web;

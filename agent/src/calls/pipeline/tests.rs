@@ -7,7 +7,7 @@ mod verdicts;
 
 use std::net::{IpAddr, SocketAddr};
 
-use agent_abi::{BindRecord, Header, Kind, SocketEvent, Tcp, Totals};
+use agent_abi::{BindRecord, DataRecord, Header, Kind, SocketEvent, SocketRecord, Tcp, Totals, flags};
 
 use super::*;
 use crate::host::RecordedFacts;
@@ -18,6 +18,8 @@ const MS: Nanos = 1_000_000;
 struct Host {
     pipeline: Pipeline<RecordedFacts>,
     now: Nanos,
+    /// When the next syscalls began, if not just before they returned.
+    entered: Option<Nanos>,
 }
 
 /// One end of a connection, as the kernel keeps it.
@@ -138,6 +140,7 @@ impl Host {
         Self {
             pipeline: Pipeline::new(source, origin, Selection::All),
             now: 1000 * MS,
+            entered: None,
         }
     }
 
@@ -213,7 +216,7 @@ impl Host {
             key,
             pair: if end.session == 0 { end.socket } else { end.session },
             ino: end.socket,
-            entered: self.now - MS / 10,
+            entered: self.entered.unwrap_or(self.now - MS / 10),
             exited: self.now,
             offset,
             len: bytes.len() as u64,

@@ -130,10 +130,39 @@ fn one_end_from_its_middle_on() {
     let mut host = Host::new();
     let wire = sealed(&mut host);
     let mut plain = sessions(&wire, [flags::FRESH, 0]);
-    for end in [&plain.client, &plain.server] {
-        host.bind(end);
-    }
+    host.bind(&plain.client);
+    plain.server.is_seen = false;
     plain.call(&mut host, 1, None);
-    assert_eq!(host.only_call().seen_by, ["client"]);
+    plain.server.is_seen = true;
+    plain.server.moved = [0; 2];
+    host.bind(&plain.server);
+    plain.call(&mut host, 2, None);
+    let calls = host.finish();
+    assert_eq!(calls.len(), 2);
+    assert!(calls.iter().all(|call| call.seen_by == ["client"]));
     assert_eq!(host.losses(), [("tls_records_unaligned".to_owned(), 2)]);
+}
+
+/// Nobody knows that the one end was seen from its first byte on, but it must have been.
+#[test]
+fn one_end_whose_beginning_was_missed() {
+    for fresh in [[flags::FRESH, 0], [0, flags::FRESH]] {
+        let mut host = Host::new();
+        let wire = sealed(&mut host);
+        let mut plain = sessions(&wire, fresh);
+        for end in [&plain.client, &plain.server] {
+            host.bind(end);
+        }
+        let request = post(&tool_call(1), None);
+        // The server has read before the client's call of its library returns.
+        host.now += MS;
+        let began = host.now;
+        host.read(&mut plain.server, request.as_bytes());
+        host.entered = Some(began);
+        host.write(&mut plain.client, request.as_bytes());
+        host.entered = None;
+        plain.answer(&mut host, &reply(&result(1), None));
+        assert_eq!(host.only_call().seen_by, ["client", "server"], "{fresh:?}");
+        assert!(host.losses().is_empty());
+    }
 }
