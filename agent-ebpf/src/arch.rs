@@ -19,6 +19,8 @@ mod layout {
     }
     pub(super) const START: u64 = 56;
     pub(super) const NUMBER: u64 = 120;
+    /// Of r8.
+    pub(super) const FIFTH: u64 = 72;
     /// Size of `struct pt_regs`, which ends where a task's stack does.
     pub(super) const SIZE: u64 = 168;
     /// Code segment of 64-bit user space; 32-bit programs number their syscalls otherwise.
@@ -46,6 +48,8 @@ mod layout {
     }
     pub(super) const START: u64 = 0;
     pub(super) const NUMBER: u64 = 280;
+    /// Of x4.
+    pub(super) const FIFTH: u64 = 32;
     /// Size of `struct pt_regs` before 5.15, which ends where a task's stack does.
     pub(super) const SIZE: u64 = 336;
     /// PSR_MODE32_BIT: 32-bit programs number their syscalls otherwise.
@@ -79,4 +83,10 @@ pub(crate) fn number(regs: u64) -> Option<u32> {
 #[inline(always)]
 pub(crate) fn arguments(regs: u64) -> Option<[u64; 4]> {
     walk::read::<layout::Saved>(regs + layout::START)?.arguments()
+}
+
+/// The fifth argument of the syscall whose registers are at `regs`.
+#[inline(always)]
+pub(crate) fn fifth_argument(regs: u64) -> Option<u64> {
+    walk::read::<u64>(regs + layout::FIFTH)
 }

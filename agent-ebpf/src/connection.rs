@@ -25,7 +25,7 @@ pub(crate) fn advance(record: &mut DataRecord, side: Side, sock: u64) -> Option<
         return Some(Sampling::Ignored);
     }
     if verdict == VerdictCode::Sealed as u32 {
-        return (side == Side::Writer).then_some(Sampling::Sealed);
+        return (len != 0).then_some(Sampling::Sealed);
     }
     let Some(state) = known(key, ino) else {
         return (len != 0).then_some(Sampling::New);

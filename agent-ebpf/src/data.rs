@@ -23,13 +23,19 @@ const NO_FD: u32 = u32::MAX;
 #[inline(always)]
 pub(crate) fn entered(syscall: Syscall) {
     let Some(thread) = Thread::in_scope() else { return };
-    let Some(slot) = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1)) else {
-        return;
-    };
     let at = match side_of(syscall) {
         Side::Reader => 0,
         // SAFETY: the helper has no preconditions.
         Side::Writer => unsafe { bpf_ktime_get_ns() },
+    };
+    note(thread, at);
+}
+
+/// Notes that `thread` has entered a syscall at `at`, so that its return is looked at.
+#[inline(always)]
+pub(crate) fn note(thread: Thread, at: u64) {
+    let Some(slot) = ENTRIES.get_ptr_mut(thread.tid() & (ENTRY_SLOTS - 1)) else {
+        return;
     };
     // SAFETY: the pointer is to a map value; a slot shared by two threads is told by `pid_tgid`.
     unsafe {
@@ -206,15 +212,15 @@ impl Transfer {
         let Some(scratch) = scratch::at(depth) else { return };
         let record = &mut scratch.record;
         if sampling == Sampling::Sealed {
-            let socket = socket::open_socket(record.key, record.ino);
+            let socket = socket::open_socket(record.key & !1, record.ino);
             if socket != 0 {
-                tls::sent(self.thread, socket, record.key, self.first());
+                self.may_be_tls(side, socket, record.key & !1);
             }
             return;
         }
         let unjudged_tcp = flags::TCP | flags::UNJUDGED;
-        if side == Side::Writer && record.flags & unjudged_tcp == unjudged_tcp {
-            tls::sent(self.thread, record.pair, record.key, self.first());
+        if record.flags & unjudged_tcp == unjudged_tcp {
+            self.may_be_tls(side, record.pair, record.key & !1);
         }
         if record.flags & flags::TCP != 0 {
             tcp::measure(depth);
@@ -231,6 +237,15 @@ impl Transfer {
             Place::Buffer | Place::Kernel => Segments::contiguous(self.address, self.len),
         };
         capture::ship(depth, sampling);
+    }
+
+    /// The bytes may be ciphertext of a TLS session, on the socket whose sock is at `sock`.
+    #[inline(always)]
+    fn may_be_tls(&self, side: Side, socket: u64, sock: u64) {
+        match side {
+            Side::Writer => tls::sent(self.thread, socket, sock, self.first()),
+            Side::Reader => tls::received(self.thread, socket, sock),
+        }
     }
 
     /// Address of the first of the bytes; 0 when it is not known.

@@ -120,8 +120,9 @@ fn exited(tgid: u32) -> Option<()> {
     Some(())
 }
 
+/// Ships what became of a process.
 #[inline(always)]
-fn life(kind: Kind, tgid: u32, tid: u32, value: u32, wake: Wake) {
+pub(crate) fn life(kind: Kind, tgid: u32, tid: u32, value: u32, wake: Wake) {
     emit::<LifeRecord>(wake, 0, |to| {
         let header = Header {
             kind: kind as u32,

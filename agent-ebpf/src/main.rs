@@ -16,6 +16,7 @@ mod data;
 mod emit;
 mod globals;
 mod life;
+mod mapping;
 mod maps;
 mod scope;
 mod scratch;

@@ -3,8 +3,8 @@
 use core::arch::asm;
 
 use agent_abi::{
-    Counter, ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, MAX_TLS_SESSIONS,
-    SocketState, StreamState, TlsCall, TlsKey, TlsPending, TlsSession, VerdictEntry,
+    Counter, ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, SocketState,
+    StreamState, VerdictEntry,
 };
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
@@ -42,18 +42,6 @@ pub(crate) static SOCKETS: LruHashMap<u64, SocketState> = LruHashMap::with_max_e
 /// Verdicts on servers' ends of TCP connections.
 #[map]
 pub(crate) static ENDPOINTS: HashMap<EndpointKey, u32> = HashMap::with_max_entries(MAX_ENDPOINTS, 0);
-
-/// TLS sessions, by process and object.
-#[map]
-pub(crate) static TLS_SESSIONS: LruHashMap<TlsKey, TlsSession> = LruHashMap::with_max_entries(MAX_TLS_SESSIONS, 0);
-
-/// Unfinished calls of TLS libraries, by thread.
-#[map]
-pub(crate) static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(MAX_TLS_SESSIONS, 0);
-
-/// Sessions whose ciphertext is expected, by thread.
-#[map]
-pub(crate) static TLS_PENDING: LruHashMap<u64, TlsPending> = LruHashMap::with_max_entries(MAX_TLS_SESSIONS, 0);
 
 /// One value per [`Counter`].
 #[map]

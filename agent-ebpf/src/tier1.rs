@@ -6,8 +6,9 @@
 use aya_ebpf::macros::{fentry, fexit};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
 
+use crate::scope::Thread;
 use crate::syscall::Syscall;
-use crate::{arch, data, globals};
+use crate::{arch, data, globals, mapping};
 
 #[inline(always)]
 fn registers(ctx: &FExitContext) -> Option<u64> {
@@ -59,4 +60,14 @@ trampolines! {
     enter_tee leave_tee Tee;
     enter_vmsplice leave_vmsplice VmSplice;
     enter_sendfile64 leave_sendfile64 SendFile;
+}
+
+#[fexit]
+pub(crate) fn leave_mmap(ctx: FExitContext) -> i32 {
+    if let Some(thread) = Thread::in_scope()
+        && let Some(registers) = registers(&ctx)
+    {
+        mapping::returned(thread, registers, ctx.arg(1));
+    }
+    0
 }

@@ -4,13 +4,16 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 
 use crate::syscall::Syscall;
-use crate::{arch, data};
+use crate::{arch, data, mapping};
 
 /// sys_enter(regs, number).
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub(crate) fn sys_enter(ctx: RawTracePointContext) -> i32 {
-    if let Some(syscall) = Syscall::from_number(ctx.arg(1)) {
+    let number: u32 = ctx.arg(1);
+    if let Some(syscall) = Syscall::from_number(number) {
         data::entered(syscall);
+    } else if mapping::is_mmap(number) {
+        mapping::entered(ctx.arg(0));
     }
     0
 }
@@ -22,8 +25,11 @@ pub(crate) fn sys_exit(ctx: RawTracePointContext) -> i32 {
         return 0;
     };
     let regs: u64 = ctx.arg(0);
-    if let Some(syscall) = arch::number(regs).and_then(Syscall::from_number) {
+    let Some(number) = arch::number(regs) else { return 0 };
+    if let Some(syscall) = Syscall::from_number(number) {
         data::returned(syscall, thread, entered, regs, ctx.arg(1));
+    } else if mapping::is_mmap(number) {
+        mapping::returned(thread, regs, ctx.arg(1));
     }
     0
 }

@@ -79,15 +79,27 @@ const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
 
-/// What `fd` is, if it may carry MCP.
+/// Address of the file that `fd` is.
 #[inline(always)]
-pub(crate) fn file(fd: u32) -> Option<File> {
+fn open_file(fd: u32) -> Option<u64> {
     let array = if globals::TYPED_TASK.load() == 0 {
         descriptors(fd)?
     } else {
         descriptors_typed(fd)?
     };
-    let file = read::<u64>(array + u64::from(fd) * 8).filter(|&file| file != 0)?;
+    read::<u64>(array + u64::from(fd) * 8).filter(|&file| file != 0)
+}
+
+/// Address of the inode of the file that `fd` is.
+#[inline(always)]
+pub(crate) fn inode(fd: u32) -> Option<u64> {
+    follow(open_file(fd)?, &globals::FILE_INODE)
+}
+
+/// What `fd` is, if it may carry MCP.
+#[inline(always)]
+pub(crate) fn file(fd: u32) -> Option<File> {
+    let file = open_file(fd)?;
     let inode = follow(file, &globals::FILE_INODE)?;
     let socket = match read_field::<u16>(inode, &globals::INODE_MODE)? & S_IFMT {
         S_IFIFO => 0,

@@ -16,3 +16,45 @@ pub struct HookStatus {
     /// What is not seen without it.
     pub lost: String,
 }
+
+/// A TLS library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsLibrary {
+    /// OpenSSL, shared or built into a program.
+    OpenSsl,
+    /// BoringSSL: OpenSSL's interface.
+    BoringSsl,
+    /// crypto/tls of Go.
+    Go,
+    /// rustls of Rust.
+    Rustls,
+}
+
+impl TlsLibrary {
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "OpenSSL",
+            Self::BoringSsl => "BoringSSL",
+            Self::Go => "Go crypto/tls",
+            Self::Rustls => "rustls",
+        }
+    }
+}
+
+/// A TLS library in a process, and whether its plaintext can be seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TlsStatus {
+    /// The process.
+    pub pid: u32,
+    /// The program or library, as the process knows it.
+    pub binary: String,
+    /// What it is.
+    pub library: TlsLibrary,
+    /// Whether plaintext is seen, if only in one direction.
+    pub visible: bool,
+    /// What is not seen and why, empty when all is.
+    pub reason: String,
+}

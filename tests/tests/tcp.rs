@@ -107,11 +107,14 @@ fn ports(stream: &TcpStream) -> Result<(u16, u16)> {
     Ok((stream.local_addr()?.port(), stream.peer_addr()?.port()))
 }
 
-/// Bytes that are not the same at any two near positions.
-fn noise(len: usize) -> Vec<u8> {
-    (0..len as u32)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect()
+/// A message of so many bytes, at least 80, that are not the same at any two near positions: of
+/// what is not MCP little would be captured.
+fn message(len: usize) -> Vec<u8> {
+    let mut bytes = br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":""#.to_vec();
+    let noise = (0_u32..).map(|i| b'a' + (i.wrapping_mul(2_654_435_761) >> 24) as u8 % 26);
+    bytes.extend(noise.take(len - bytes.len() - 4));
+    bytes.extend(b"\"}}\n");
+    bytes
 }
 
 fn own() -> [String; 2] {
@@ -124,24 +127,24 @@ fn both_ends_agree_on_a_connection_that_was_open_before() -> Result<()> {
     for address in ["127.0.0.1", "::1"] {
         let (mut client, mut server) = connect(address)?;
         let (client_ports, server_ports) = (ports(&client)?, ports(&server)?);
-        pass(&mut client, &mut server, &noise(300_000))?;
-        pass(&mut server, &mut client, &noise(150_001))?;
+        pass(&mut client, &mut server, &message(300_000))?;
+        pass(&mut server, &mut client, &message(150_001))?;
         // On their way while the agent comes.
-        client.write_all(&[b'c'; 100])?;
-        server.write_all(&[b's'; 37])?;
+        client.write_all(&message(100))?;
+        server.write_all(&message(87))?;
         let own = own();
         let agent = trace.record(&[&own[0], &own[1]])?;
-        client.write_all(&noise(500))?;
+        client.write_all(&message(500))?;
         let mut read = [0; 600];
         server.read_exact(&mut read)?;
-        server.write_all(&noise(263))?;
+        server.write_all(&message(263))?;
         // The last bytes come with the end of the stream.
         server.shutdown(Shutdown::Write)?;
         std::thread::sleep(std::time::Duration::from_millis(50));
         let mut rest = Vec::new();
         client.read_to_end(&mut rest)?;
-        ensure!(rest.len() == 300, "{} bytes were left", rest.len());
-        client.write_all(b"bye")?;
+        ensure!(rest.len() == 350, "{} bytes were left", rest.len());
+        client.write_all(&message(80))?;
         drop(client);
         server.read_to_end(&mut rest)?;
         drop(server);
@@ -150,29 +153,29 @@ fn both_ends_agree_on_a_connection_that_was_open_before() -> Result<()> {
         let ends = ends(&trace)?;
         let (client, server) = (&ends[&client_ports], &ends[&server_ports]);
         ensure!(
-            client.span(0)? == (300_100, 300_603),
+            client.span(0)? == (300_100, 300_680),
             "{address}: {:?}",
             client.span(0)?
         );
         ensure!(
-            server.span(1)? == (300_000, 300_603),
+            server.span(1)? == (300_000, 300_680),
             "{address}: {:?}",
             server.span(1)?
         );
         ensure!(
-            server.span(0)? == (150_038, 150_301),
+            server.span(0)? == (150_088, 150_351),
             "{address}: {:?}",
             server.span(0)?
         );
         ensure!(
-            client.span(1)? == (150_001, 150_301),
+            client.span(1)? == (150_001, 150_351),
             "{address}: {:?}",
             client.span(1)?
         );
         check_agreement(client, server, 500)?;
         check_agreement(server, client, 263)?;
         let (closed, seen) = (client.event(SocketEvent::Closed)?, client.event(SocketEvent::Seen)?);
-        ensure!((closed.sent, closed.received) == (300_603, 150_301), "{closed:?}");
+        ensure!((closed.sent, closed.received) == (300_680, 150_351), "{closed:?}");
         ensure!(seen.header.tgid == std::process::id(), "{seen:?}");
         ensure!(seen.netns != 0 && seen.connect_us == 0, "{seen:?}");
         client.event(SocketEvent::PeerClosed)?;
@@ -196,8 +199,8 @@ fn a_connection_is_seen_from_its_first_byte() -> Result<()> {
     let (mut client, mut server) = connect("127.0.0.1")?;
     let (client_ports, server_ports) = (ports(&client)?, ports(&server)?);
     for i in 1..40 {
-        pass(&mut client, &mut server, &noise(i * 37))?;
-        pass(&mut server, &mut client, &noise(i))?;
+        pass(&mut client, &mut server, &message(200 + i * 37))?;
+        pass(&mut server, &mut client, &message(150 + i))?;
     }
     drop((client, server));
     agent.stop()?;

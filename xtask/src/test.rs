@@ -19,9 +19,9 @@ pub(crate) struct Args {
     /// Leaves out what needs root: the end-to-end tests on this kernel
     #[arg(long)]
     no_root: bool,
-    /// Leaves fuzzing out, which takes a minute for each of its targets
+    /// Fuzzes as well, a minute for each target
     #[arg(long)]
-    no_fuzz: bool,
+    fuzz: bool,
     /// Only tests whose name contains this, and neither checks nor virtual machines
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
@@ -104,8 +104,8 @@ fn steps(args: &Args, run: &mut Run) {
         ]);
         tests(&mut cargo, args, &[])
     });
-    if args.no_fuzz {
-        run.leave_out("fuzzing: --no-fuzz was given");
+    if !args.fuzz {
+        run.leave_out("fuzzing: give --fuzz, or run `cargo xtask fuzz`");
     } else if checks {
         run.step("fuzz", || fuzz::short().map(nothing_counted));
     }

@@ -13,8 +13,8 @@ mod tunable;
 
 pub use counter::Counter;
 pub use map::{
-    ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, MAX_TLS_SESSIONS,
-    Membership, SocketState, StreamState, TlsCall, TlsKey, TlsPending, TlsSession, VerdictCode, VerdictEntry,
+    ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, Membership, SocketState,
+    StreamState, VerdictCode, VerdictEntry,
 };
 pub use record::{
     ARGS_MAX, BindRecord, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketEvent,

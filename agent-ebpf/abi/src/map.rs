@@ -112,69 +112,6 @@ pub enum VerdictCode {
     Timing = 4,
 }
 
-/// TLS sessions that the kernel keeps state of; the least recently used give way.
-pub const MAX_TLS_SESSIONS: u32 = 16_384;
-
-/// A TLS session (key of `TLS_SESSIONS`).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsKey {
-    /// Address of its object in the process.
-    pub ssl: u64,
-    /// The process.
-    pub tgid: u32,
-    /// Zero.
-    pub reserved: u32,
-}
-
-/// What the kernel knows of a TLS session (value of `TLS_SESSIONS`). Owned by the programs.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsSession {
-    /// Identity: unique while the agent runs.
-    pub id: u64,
-    /// The socket that carries it, as in its records; 0 until that is known.
-    pub socket: u64,
-    /// Address of that socket's sock.
-    pub sock: u64,
-    /// Plaintext written, since observation began.
-    pub written: u64,
-    /// Plaintext read, since observation began.
-    pub read: u64,
-    /// Bytes captured while there was no verdict.
-    pub sampled: u64,
-    /// It was seen from its first byte on.
-    pub fresh: u32,
-    /// Nobody wants it.
-    pub ignored: u32,
-}
-
-/// A call of a TLS library that has not returned (value of `TLS_CALLS`, by `pid_tgid`).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsCall {
-    /// Address of the session's object.
-    pub ssl: u64,
-    /// Address of the plaintext.
-    pub buffer: u64,
-    /// Where the number of bytes will be, for functions that return it there.
-    pub moved: u64,
-    /// CLOCK_MONOTONIC nanoseconds.
-    pub entered: u64,
-}
-
-/// The session whose ciphertext a thread is expected to write (value of `TLS_PENDING`, by `pid_tgid`).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsPending {
-    /// Address of its object.
-    pub ssl: u64,
-    /// It was given plaintext: what follows is not just a handshake.
-    pub gave: u32,
-    /// Zero.
-    pub reserved: u32,
-}
-
 /// Endpoints of servers with a verdict of their own.
 pub const MAX_ENDPOINTS: u32 = 4096;
 
@@ -199,10 +136,6 @@ const _: () = {
     assert!(size_of::<SocketState>() == 40);
     assert!(size_of::<VerdictEntry>() == 24);
     assert!(size_of::<EndpointKey>() == 24);
-    assert!(size_of::<TlsKey>() == 16);
-    assert!(size_of::<TlsSession>() == 56);
-    assert!(size_of::<TlsCall>() == 32);
-    assert!(size_of::<TlsPending>() == 16);
     assert!(ENTRY_SLOTS.is_power_of_two());
 };
 

@@ -186,6 +186,15 @@ pub struct BindRecord {
     pub session: u64,
     /// The TCP socket: the `pair` of its data records and the `socket` of its socket records.
     pub socket: u64,
+    /// Plaintext that was written before by what counts as another session: offsets of this one's
+    /// earlier records are from there.
+    pub written: u64,
+    /// Plaintext that was read, likewise.
+    pub read: u64,
+    /// 1 when it was seen from its first byte on, which its earlier records may not say.
+    pub fresh: u32,
+    /// 1 when another session may follow it on the socket.
+    pub moves: u32,
 }
 
 /// A process was created or has ended.
@@ -249,7 +258,7 @@ const _: () = {
     assert!(offset_of!(SocketRecord, local) == 40);
     assert!(offset_of!(SocketRecord, event) == 76);
     assert!(offset_of!(SocketRecord, sent) == 88);
-    assert!(size_of::<BindRecord>() == 40 && align_of::<BindRecord>() == 8);
+    assert!(size_of::<BindRecord>() == 64 && align_of::<BindRecord>() == 8);
     assert!(size_of::<LifeRecord>() == 32 && align_of::<LifeRecord>() == 8);
     assert!(offset_of!(LifeRecord, value) == 24);
     assert!(size_of::<ExecRecord>() == 40 + ARGS_MAX && align_of::<ExecRecord>() == 8);

@@ -108,7 +108,7 @@ impl<S: FactsSource> Pipeline<S> {
         match record {
             Record::Data(record, payload) => self.data(&record, payload),
             Record::Socket(record) => self.socket(&record),
-            Record::Bind(record) => self.bound(record.session, record.socket),
+            Record::Bind(record) => self.bound(&record),
             Record::Fork(fork) => self.forked(fork.header.tgid, fork.value, fork.at),
             Record::Exec { header, comm, args, .. } => self.programs.executed(header.tgid, comm, args),
             Record::Exit(exit) => self.exited(exit.header.tgid, exit.at),

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use agent_abi::{DataRecord, flags};
+use agent_abi::{BindRecord, DataRecord, flags};
 use mcp_proto::Nanos;
 
 /// Sessions that are remembered; the oldest give way.
@@ -104,10 +104,18 @@ impl Sessions {
 
     /// The socket of a session is known: what has waited for that. A session that was given up on
     /// stays what it has been.
-    pub(super) fn bind(&mut self, id: u64, socket: u64) -> VecDeque<Held> {
-        let session = self.session(id);
-        session.socket = Some(socket);
-        self.take(id)
+    pub(super) fn bind(&mut self, bind: &BindRecord) -> VecDeque<Held> {
+        self.session(bind.session).socket = Some(bind.socket);
+        let mut held = self.take(bind.session);
+        for (record, _) in &mut held {
+            let reads = record.flags & flags::READ != 0;
+            let before = if reads { bind.read } else { bind.written };
+            record.offset = record.offset.wrapping_add(before);
+            if bind.fresh != 0 {
+                record.flags |= flags::FRESH;
+            }
+        }
+        held
     }
 
     /// What has waited too long, of one session after the other.

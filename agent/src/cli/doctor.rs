@@ -2,12 +2,15 @@
 
 mod host;
 mod text;
+mod tls;
 
 use serde::Serialize;
 
 use self::host::HostFindings;
 use super::{DoctorArgs, Failure, pages::print};
-use crate::{hooks::HookStatus, sensor};
+use crate::hooks::{HookStatus, TlsStatus};
+use crate::host::all_pids;
+use crate::sensor;
 
 /// Everything that `doctor` finds out.
 #[derive(Clone, Debug, Serialize)]
@@ -21,6 +24,8 @@ struct Findings {
     /// Why the hooks could not even be tried.
     hooks_error: Option<String>,
     hooks: Vec<HookStatus>,
+    /// The TLS libraries of the processes that run now.
+    tls: Vec<TlsStatus>,
 }
 
 /// Prints what works here. The status is 0 when tracing would work, else that with which it would end.
@@ -38,6 +43,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<u8, Failure> {
         host: HostFindings::gather(),
         hooks_error: failure.as_ref().map(ToString::to_string),
         hooks,
+        tls: sensor::tls_of_processes(&all_pids()),
     };
     let output = if args.json {
         let mut line = serde_json::to_vec(&findings).map_err(|error| Failure::stdout(error.into()))?;

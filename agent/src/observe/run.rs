@@ -258,7 +258,6 @@ impl Flow {
             for pid in started.drain(..).chain(self.pipeline.take_sealed()) {
                 sensor.look_for_tls(pid);
             }
-            sensor.attach_tls();
             let dropped = sensor.dropped();
             if dropped > self.dropped {
                 self.dropped = dropped;

@@ -13,7 +13,7 @@ use super::error::{SensorError, in_full, os_error};
 use super::hooks::{HOOKS, Hook, Point};
 use super::limits::WAKE_SHARE;
 use super::object::OBJECT;
-use super::tls::Tls;
+use super::tls::{self, Tls};
 use super::{HookStatus, Sensor};
 
 /// Which processes are observed.
@@ -76,10 +76,16 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
     (sensor.tier, sensor.hooks) = attach_data(&mut ebpf, settings.tier, &mut prime)?;
     sensor.hooks.extend(attach_all(&mut ebpf, 0, None, &mut || {})?);
     sensor.hooks.extend(absent);
-    let (tls, hooks) = Tls::start(&mut ebpf);
-    sensor.tls = tls;
-    sensor.hooks.extend(hooks);
-    sensor.ebpf = Some(ebpf);
+    sensor.hooks.extend(tls::load(&mut ebpf));
+    let mut epoch = take_map::<Array<MapData, u64>>(&mut ebpf, "MAPPED_EPOCH")?;
+    let tell_again = Box::new(move || {
+        let next = epoch.get(&0, 0).unwrap_or(0) + 1;
+        if let Err(error) = epoch.set(0, next, 0) {
+            log::warn!("TLS libraries that are loaded again may stay unseen: {error}");
+        }
+    });
+    let tls = Tls::start(ebpf, tell_again).map_err(SensorError::Thread)?;
+    sensor.tls = Some(tls);
     release_heap();
     Ok(sensor)
 }
@@ -284,7 +290,6 @@ fn assemble(ebpf: &mut Ebpf, diagnostics: Option<EbpfLogger<&'static dyn log::Lo
         tier: Tier::RawTracepoints,
         hooks: Vec::new(),
         tls: None,
-        ebpf: None,
     })
 }
 

@@ -40,6 +40,9 @@ pub enum SensorError {
         /// Its name.
         map: &'static str,
     },
+    /// The system has no more threads.
+    #[error("cannot start the thread that hooks TLS libraries: {0}")]
+    Thread(io::Error),
     /// A kernel table takes no more entries.
     #[error("the kernel's table of {table} refused an entry: {source}")]
     Table {

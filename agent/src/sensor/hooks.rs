@@ -125,6 +125,10 @@ pub(super) const HOOKS: &[Hook] = &[
     leave("leave_vmsplice", "vmsplice", false),
     enter("enter_sendfile64", "sendfile64"),
     leave("leave_sendfile64", "sendfile64", false),
+    Hook {
+        lost: "the first bytes of TLS in libraries that are loaded late",
+        ..leave("leave_mmap", "mmap", false)
+    },
     raw("sys_enter"),
     raw("sys_exit"),
 ];

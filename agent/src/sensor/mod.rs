@@ -15,7 +15,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use agent_abi::{Counter, EndpointKey, Membership, VerdictCode, VerdictEntry};
-use aya::Ebpf;
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya_log::EbpfLogger;
 
@@ -24,6 +23,7 @@ pub use error::SensorError;
 pub use limits::{BUDGET_BYTES, RING_BYTES};
 pub use object::is_embedded;
 pub use probe::{EmptyTracepoints, probe};
+pub use tls::tls_of_processes;
 
 use crate::hooks::HookStatus;
 
@@ -37,9 +37,8 @@ pub struct Sensor {
     diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
     tier: Tier,
     hooks: Vec<HookStatus>,
-    tls: Option<tls::Tls>,
     /// Holds the programs and their links, once they are attached.
-    ebpf: Option<Ebpf>,
+    tls: Option<tls::Tls>,
 }
 
 impl Sensor {
@@ -152,13 +151,6 @@ impl Sensor {
     pub fn look_for_tls(&mut self, tgid: u32) {
         if let Some(tls) = &self.tls {
             tls.look_at(tgid);
-        }
-    }
-
-    /// Attaches to the TLS libraries that were found meanwhile.
-    pub fn attach_tls(&mut self) {
-        if let (Some(tls), Some(ebpf)) = (&mut self.tls, &mut self.ebpf) {
-            tls.attach_found(ebpf);
         }
     }
 

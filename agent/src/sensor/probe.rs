@@ -8,6 +8,7 @@ use super::attach::{self, Refusal, Scope, Settings};
 use super::error::{SensorError, in_full};
 use super::hooks::{HOOKS, Hook, Point};
 use super::limits::{BUDGET_BYTES, RING_BYTES};
+use super::tls;
 use crate::hooks::HookStatus;
 
 /// Settings that observe nobody.
@@ -29,21 +30,24 @@ pub fn probe() -> Result<Vec<HookStatus>, SensorError> {
     let (mut ebpf, absent) = attach::load(&idle())?;
     let btf = Btf::from_sys_fs();
     let mut tier_1_refused: Option<String> = None;
-    let states = HOOKS.iter().map(|hook| {
-        let failure = match (&btf, hook.point, &tier_1_refused) {
-            // What one trampoline is refused for, all are.
-            (_, Point::Entry(_) | Point::Return(_), Some(reason)) => Some(reason.clone()),
-            (Err(error), Point::Entry(_) | Point::Return(_), None) => Some(in_full(error)),
-            (btf, ..) => attach::attach(&mut ebpf, hook, btf.as_ref().ok())
-                .err()
-                .map(|refusal| explain(hook, refusal)),
-        };
-        if hook.tier == 1 && hook.vital && failure.is_some() {
-            tier_1_refused.clone_from(&failure);
-        }
-        attach::status(hook, failure)
-    });
-    Ok(states.chain(absent).collect())
+    let states: Vec<HookStatus> = HOOKS
+        .iter()
+        .map(|hook| {
+            let failure = match (&btf, hook.point, &tier_1_refused) {
+                // What one trampoline is refused for, all are.
+                (_, Point::Entry(_) | Point::Return(_), Some(reason)) => Some(reason.clone()),
+                (Err(error), Point::Entry(_) | Point::Return(_), None) => Some(in_full(error)),
+                (btf, ..) => attach::attach(&mut ebpf, hook, btf.as_ref().ok())
+                    .err()
+                    .map(|refusal| explain(hook, refusal)),
+            };
+            if hook.tier == 1 && hook.vital && failure.is_some() {
+                tier_1_refused.clone_from(&failure);
+            }
+            attach::status(hook, failure)
+        })
+        .collect();
+    Ok(states.into_iter().chain(absent).chain(tls::load(&mut ebpf)).collect())
 }
 
 fn explain(hook: &Hook, refusal: Refusal) -> String {

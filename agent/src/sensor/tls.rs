@@ -1,114 +1,140 @@
-//! Plaintext at the boundary of TLS libraries: finds the libraries of observed processes and
-//! attaches the programs to their functions.
+//! Plaintext at the boundary of TLS libraries: finds them in what processes run, by the symbols of
+//! its files, and attaches the programs to their functions.
 
-mod library;
-mod search;
+mod binary;
+mod catalogue;
+mod elf;
+mod functions;
+mod go;
+mod installed;
+mod watch;
 
-use std::collections::HashMap;
+use std::path::Path;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use aya::Ebpf;
-use aya::programs::UProbe;
-use aya::programs::uprobe::UProbeScope;
 
-pub(super) use library::programs;
-use search::{Found, Search};
+pub(super) use functions::programs;
 
-use crate::hooks::HookStatus;
+use self::catalogue::Catalogue;
+use self::watch::{Watch, uprobe};
+use super::error::in_full;
+use crate::hooks::{HookStatus, TlsLibrary as Library, TlsStatus};
 
-/// Binaries that are attached to at a time; further ones stay opaque.
-const MAX_ATTACHED: usize = 512;
+/// Processes that wait to be looked at.
+const MAX_WAITING: usize = 16_384;
+/// How long the start waits for what is installed to be hooked.
+const INSTALLED_WITHIN: Duration = Duration::from_secs(2);
 
-/// The search for TLS libraries, and what came of it.
+/// The thread that hooks TLS libraries, and holds all programs while it lives.
 pub(super) struct Tls {
-    search: Search,
-    attached: usize,
+    ask: Option<SyncSender<u32>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Tls {
-    /// Loads the programs and starts the search. Without any of the programs, TLS stays opaque.
-    pub(super) fn start(ebpf: &mut Ebpf) -> (Option<Self>, Vec<HookStatus>) {
-        let mut refused = HashMap::new();
-        for name in programs() {
-            if let Err(reason) = load(ebpf, name) {
-                refused.insert(name, reason);
-            }
+    /// Starts the thread, and waits until what is installed is hooked. `unhooked` is called when
+    /// binaries are hooked no more that processes may still begin to run.
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    pub(super) fn start(ebpf: Ebpf, unhooked: Box<dyn FnMut() + Send>) -> std::io::Result<Self> {
+        allow_descriptors();
+        let (ask, asked) = sync_channel(MAX_WAITING);
+        let (ready, installed) = sync_channel(1);
+        let thread = thread::Builder::new().name("tls".to_owned()).spawn(move || {
+            let watch = Watch::new(ebpf, unhooked);
+            // Nobody waits any more: as good.
+            ready.send(()).unwrap_or_default();
+            watch.run(&asked);
+        })?;
+        if installed.recv_timeout(INSTALLED_WITHIN).is_err() {
+            log::warn!("reading the installed TLS libraries takes long: processes that start now may be seen in part");
         }
-        let statuses = programs().into_iter().map(|name| HookStatus {
+        Ok(Self {
+            ask: Some(ask),
+            thread: Some(thread),
+        })
+    }
+
+    /// A process has come into view, has started a program or runs code of another file.
+    pub(super) fn look_at(&self, pid: u32) {
+        let Some(ask) = &self.ask else { return };
+        if let Err(TrySendError::Full(pid)) = ask.try_send(pid) {
+            log::warn!("no time to look for TLS libraries in process {pid}: its TLS may stay unseen");
+        }
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        self.ask = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the thread that hooks TLS libraries has panicked");
+        }
+    }
+}
+
+/// Loads the programs. One that is refused leaves the libraries that need it unseen.
+pub(super) fn load(ebpf: &mut Ebpf) -> Vec<HookStatus> {
+    let mut load = |name| uprobe(ebpf, name)?.load().map_err(|error| in_full(&error));
+    let statuses = programs().into_iter().map(|name| {
+        let refused = load(name).err();
+        HookStatus {
             name: format!("uprobe {name}"),
             tier: 0,
-            on: !refused.contains_key(name),
-            reason: refused.get(name).cloned().unwrap_or_default(),
+            on: refused.is_none(),
+            reason: refused.unwrap_or_default(),
             lost: "calls inside TLS".to_owned(),
-        });
-        let statuses: Vec<_> = statuses.collect();
-        if !refused.is_empty() {
-            return (None, statuses);
         }
-        match Search::start() {
-            Ok((search, installed)) => {
-                let mut tls = Self { search, attached: 0 };
-                for found in &installed {
-                    tls.attach(ebpf, found);
-                }
-                (Some(tls), statuses)
-            }
-            Err(error) => {
-                log::warn!("TLS stays opaque: cannot start the search for its libraries: {error}");
-                (None, statuses)
-            }
-        }
-    }
-
-    /// A process has come into view, or may have loaded a library.
-    pub(super) fn look_at(&self, pid: u32) {
-        self.search.look_at(pid);
-    }
-
-    /// Attaches to what was found since the last time.
-    pub(super) fn attach_found(&mut self, ebpf: &mut Ebpf) {
-        while let Some(found) = self.search.next() {
-            self.attach(ebpf, &found);
-        }
-    }
-
-    fn attach(&mut self, ebpf: &mut Ebpf, found: &Found) {
-        if self.attached >= MAX_ATTACHED {
-            log::warn!(
-                "{} stays opaque: {MAX_ATTACHED} TLS libraries are watched already",
-                found.path.display()
-            );
-            return;
-        }
-        self.attached += 1;
-        attach(ebpf, found);
-    }
+    });
+    statuses.collect()
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, String> {
-    ebpf.program_mut(name)
-        .ok_or_else(|| format!("the object has no program {name}"))?
-        .try_into()
-        .map_err(|error| super::error::in_full(&error))
-}
-
-fn load(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
-    program(ebpf, name)?
-        .load()
-        .map_err(|error| super::error::in_full(&error))
-}
-
-fn attach(ebpf: &mut Ebpf, found: &Found) {
-    for place in &found.places {
-        let attached = program(ebpf, place.program).and_then(|program| {
-            program
-                .attach(place.offset, &found.path, UProbeScope::AllProcesses)
-                .map_err(|error| super::error::in_full(&error))
-        });
-        if let Err(error) = attached {
-            // Mostly a process that has ended meanwhile.
-            log::debug!("{} is not attached to {}: {error}", place.program, found.path.display());
-            return;
-        }
+/// The TLS libraries of processes, and whether their plaintext can be seen. Of a process with several
+/// that can be, a program that cannot is not told of.
+#[must_use]
+pub fn tls_of_processes(pids: &[u32]) -> Vec<TlsStatus> {
+    let mut catalogue = Catalogue::default();
+    let mut statuses = Vec::new();
+    for &pid in pids {
+        let found = catalogue.of_process(pid);
+        let any_visible = found.iter().any(|(.., tls)| !tls.sites.is_empty());
+        let told = found
+            .into_iter()
+            .filter(|(.., tls)| !any_visible || !tls.sites.is_empty());
+        statuses.extend(told.map(|(file, _, tls)| TlsStatus {
+            pid,
+            binary: display(&file.path),
+            library: tls.library,
+            visible: !tls.sites.is_empty(),
+            reason: tls.reason.clone(),
+        }));
     }
-    log::debug!("watching TLS in {}", found.path.display());
+    statuses
+}
+
+fn display(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Every hook is two open descriptors: takes as many as the process may have.
+fn allow_descriptors() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a live struct of the type that the call takes.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: as above.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        log::debug!("RLIMIT_NOFILE stays as it is: {}", std::io::Error::last_os_error());
+    }
 }

@@ -174,6 +174,10 @@ fn bind(header: Header, bytes: &[u8]) -> Result<BindRecord, DecodeError> {
         at: u64_at(bytes, offset_of!(BindRecord, at)),
         session: u64_at(bytes, offset_of!(BindRecord, session)),
         socket: u64_at(bytes, offset_of!(BindRecord, socket)),
+        written: u64_at(bytes, offset_of!(BindRecord, written)),
+        read: u64_at(bytes, offset_of!(BindRecord, read)),
+        fresh: u32_at(bytes, offset_of!(BindRecord, fresh)),
+        moves: u32_at(bytes, offset_of!(BindRecord, moves)),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use agent_abi::{DataRecord, SocketRecord, flags};
+use agent_abi::{BindRecord, DataRecord, SocketRecord, flags};
 use mcp_proto::{Carrier, Content, Side, Transfer};
 
 use super::Pipeline;
@@ -82,12 +82,14 @@ impl<S: FactsSource> Pipeline<S> {
         }
     }
 
-    /// The socket of a TLS session is known: its ciphertext is of no use any more.
-    pub(super) fn bound(&mut self, session: u64, socket: u64) {
-        let held = self.sessions.bind(session, socket);
+    /// The socket of a TLS session is known: its ciphertext is of no use any more, unless the session
+    /// may show up at another address.
+    pub(super) fn bound(&mut self, record: &BindRecord) {
+        let socket = record.socket;
+        let held = self.sessions.bind(record);
         self.sockets.seal(socket);
         if let Some(known) = self.sockets.get_mut(socket) {
-            known.is_bound = true;
+            known.is_bound = record.moves == 0;
             if let Some(news) = known.news() {
                 self.places.seal(news);
             }

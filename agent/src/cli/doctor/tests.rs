@@ -10,6 +10,7 @@ fn findings(hooks: Vec<HookStatus>) -> Findings {
         host: HostFindings::gather(),
         hooks_error: None,
         hooks,
+        tls: Vec::new(),
     }
 }
 

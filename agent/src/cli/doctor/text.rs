@@ -33,6 +33,7 @@ fn render_to(findings: &Findings, out: &mut String) -> fmt::Result {
         return writeln!(out, "  none: {error}");
     }
     render_hooks(&findings.hooks, out)?;
+    super::tls::render(&findings.tls, out)?;
     writeln!(out, "\n{}", verdict(&findings.hooks))
 }
 
