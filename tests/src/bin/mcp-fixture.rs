@@ -17,7 +17,7 @@ enum Command {
     HttpServer(http::Args),
     /// Run a script against a server over HTTP and write the truth
     HttpClient(script::OverHttp),
-    /// Start a server that listens, run a client against it, end the server
+    /// Start servers that listen, run a client against each, end the servers
     Pair(pair::Args),
     /// Call a server as fast as possible or at a rate
     Load(load::Args),
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Command::Client(args) => script::run(&args).map(|()| true),
         Command::HttpServer(args) => http::run(&args).map(|()| true),
         Command::HttpClient(args) => script::run_over_http(&args).map(|()| true),
-        Command::Pair(args) => pair::run(&args),
+        Command::Pair(args) => Ok(pair::run(&args)),
         Command::Load(args) => load::run(&args).map(|()| true),
         Command::Score(args) => score::run(&args),
         Command::Syscalls(args) => syscalls::run(&args).map(|()| true),

@@ -13,6 +13,9 @@ use crate::rpc::{self, Kind};
 use crate::tracker::Tracker;
 use crate::{ConnectionId, Direction, Outcome, SessionToken, Transport, connection};
 
+/// The status of a response to a request whose answer comes elsewhere.
+const ACCEPTED: u16 = 202;
+
 impl Tracker {
     /// Takes what a body was found to hold.
     pub(crate) fn found(&mut self, place: Place, envelope: &Envelope, found: Found) {
@@ -140,13 +143,19 @@ impl Tracker {
                     }
                 }
             } else {
+                let asked = exchange.posted.len();
                 exchange
                     .posted
                     .retain(|posted| posted.slot != slot || posted.connection != id);
                 if let Some(answer) = exchange.answer
                     && place.direction == Direction::ServerToClient
                 {
-                    call.http_status = Some(answer.status);
+                    if exchange.posted.len() < asked {
+                        call.http_status = Some(answer.status);
+                    } else {
+                        // The answer may overtake the response to its request.
+                        call.http_status.get_or_insert(ACCEPTED);
+                    }
                 }
             }
         }

@@ -168,20 +168,28 @@ fn the_legacy_transport_answers_elsewhere() {
     web.ask(1, "GET /sse HTTP/1.1\r\nAccept: text/event-stream\r\n\r\n");
     web.events(1, "");
     web.event(1, "event: endpoint\ndata: /messages/?session_id=77\n\n");
-    web.ask(
-        2,
-        &format!(
-            "POST /messages/?session_id=77 HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
-            call(1, "echo").len(),
-            call(1, "echo")
-        ),
-    );
-    web.answer(2, "HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\n\r\nAccepted");
+    let post = |web: &mut Web, id| {
+        let (head, body) = ("POST /messages/?session_id=77 HTTP/1.1", call(id, "echo"));
+        let length = body.len();
+        web.ask(
+            2,
+            &format!("{head}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"),
+        );
+    };
+    let accepted = "HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\n\r\nAccepted";
+    post(&mut web, 1);
+    web.answer(2, accepted);
     web.event(1, &format!("event: message\ndata: {}\n\n", result(1, "x")));
     assert_eq!(web.host.calls.len(), 1);
     let call = &web.host.calls[0];
     assert_eq!((call.outcome, call.transport), (Outcome::Ok, Transport::Sse));
     assert_eq!(call.streams, [Some(streams(2).0), Some(streams(1).1)]);
+    // The answer overtakes the response to the request.
+    post(&mut web, 2);
+    web.event(1, &format!("event: message\ndata: {}\n\n", result(2, "y")));
+    web.answer(2, accepted);
+    let answered = ("tools/call", Outcome::Ok, Some(202));
+    assert_eq!(web.outcomes(), [answered, answered]);
     web.host.finish();
 }
 
