@@ -1,7 +1,7 @@
 //! Proxies between stdio and HTTP: a call a hop, the second a child of the first, all in one trace.
 
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::harness::sdk::{folder, ready};
+use mcpsonar_tests::harness::sdk::{folder, need_sdks};
 use mcpsonar_tests::harness::{Run, Trace, check_lines, fixture, text};
 use serde_json::Value;
 
@@ -60,18 +60,14 @@ fn to_stdio(name: &str, proxy: &[&str]) -> Result<()> {
 
 #[test]
 fn mcp_remote() -> Result<()> {
-    if !ready()? {
-        return Ok(());
-    }
+    need_sdks()?;
     let proxy = text(&folder().join("node/node_modules/.bin/mcp-remote"));
     to_http("mcp_remote", &["node", &proxy, "http://127.0.0.1:{port}/mcp", "--transport", "http-only"])
 }
 
 #[test]
 fn supergateway() -> Result<()> {
-    if !ready()? {
-        return Ok(());
-    }
+    need_sdks()?;
     let (preload, proxy) = (
         text(&folder().join("node/loopback.mjs")),
         text(&folder().join("node/node_modules/.bin/supergateway")),
@@ -84,18 +80,14 @@ fn supergateway() -> Result<()> {
 
 #[test]
 fn mcp_proxy_to_http() -> Result<()> {
-    if !ready()? {
-        return Ok(());
-    }
+    need_sdks()?;
     let proxy = text(&folder().join("python/proxy/bin/mcp-proxy"));
     to_http("mcp_proxy_http", &[&proxy, "--transport", "streamablehttp", "http://127.0.0.1:{port}/mcp"])
 }
 
 #[test]
 fn mcp_proxy_to_stdio() -> Result<()> {
-    if !ready()? {
-        return Ok(());
-    }
+    need_sdks()?;
     let proxy = text(&folder().join("python/proxy/bin/mcp-proxy"));
     to_stdio("mcp_proxy_stdio", &[&proxy, "--port", "{port}", "--", &fixture(), "server"])
 }

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use mcpsonar_tests::harness::pair::{self, Pair, Runs};
 use mcpsonar_tests::harness::{Run, Trace, check_perfect, pick};
 use serde_json::json;
@@ -210,20 +210,9 @@ fn one_side_dies_or_leaves() -> Result<()> {
 
 #[test]
 fn load() -> Result<()> {
-    let trace = Trace::new("http_load")?;
     let pair = Pair::fixtures("load", "").server("--answers json");
-    let mut line = pair::line(&trace, &[pair])?;
-    let client = line
-        .iter()
-        .position(|word| word == "http-client")
-        .context("no client")?;
-    line.truncate(client);
-    let truth = trace.truth();
-    let load = ["load", "--http", "http://localhost:{port}/mcp", "--truth", &truth];
     let much = ["-n", "1000", "-c", "8", "-k", "3", "--mix", "mixed"];
-    line.extend(load.iter().chain(&much).map(|word| (*word).to_owned()));
-    let run = trace.run(&line)?;
-    ensure!(run.status.success(), "{}", run.stderr);
+    let run = pair::load(&Trace::new("http_load")?, &pair, &much)?;
     let score = check_perfect(&run)?;
     ensure!(score.truth == 3006 && score.bytes_accuracy >= 1.0, "{score:?}");
     Ok(())

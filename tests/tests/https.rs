@@ -2,83 +2,79 @@
 
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::harness::pair::With;
-use mcpsonar_tests::harness::{Certificates, Trace};
+use anyhow::{Result, ensure};
+use mcpsonar_tests::harness::pair::{self, Pair, Runs};
+use mcpsonar_tests::harness::{Certificates, Trace, check_perfect};
 
-/// One authority for all tests of this file.
-fn certificates() -> Result<&'static Certificates> {
-    static ONCE: OnceLock<Result<Certificates, String>> = OnceLock::new();
-    let make = || {
-        let folder = Trace::new("https_certificates")?;
-        Certificates::make(folder.file("").as_path())
-    };
-    ONCE.get_or_init(|| make().map_err(|e: anyhow::Error| format!("{e:#}")))
-        .as_ref()
-        .map_err(anyhow::Error::msg)
+fn pairs(files: &Certificates) -> Vec<Pair> {
+    let pair = |name, asks, answers| Pair::new(name, asks, answers).tls(files.words());
+    vec![
+        pair("node_with_node", "node", "node"),
+        pair("node_with_node_json", "node", "node").server("--json"),
+        pair("node_with_python", "node", "py"),
+        pair("node_modern_with_python", "node-modern", "py"),
+        pair("node_with_rust_json", "node", "rust").server("--json"),
+        pair("python_with_node", "py", "node"),
+        pair("python_with_python", "py", "py"),
+        pair("python_with_rust_json", "py", "rust").server("--json"),
+        pair("python_handshake_with_fixture", "py-legacy", "fixture"),
+        pair("fixture_with_node", "fixture", "node"),
+        pair("fixture_with_python_json", "fixture", "py").server("--json"),
+        pair("rustls", "fixture", "fixture").client("--script all"),
+        pair("rustls_h2", "fixture", "fixture")
+            .client("--script all --h2 --era modern")
+            .server("--answers json"),
+    ]
 }
 
-fn pair(name: &str, asks: &str, answers: &str, server: &[&str], client: &[&str]) -> Result<()> {
-    let files = certificates()?;
-    let with = With {
-        server,
-        client,
-        sse: false,
-        tls: Some([&files.ca, &files.certificate, &files.key]),
+/// One agent traces all pairs; each test looks at its own.
+fn check(name: &str) -> Result<()> {
+    static RUNS: OnceLock<Result<Runs, String>> = OnceLock::new();
+    let traced = || {
+        let trace = Trace::new("https")?;
+        let files = Certificates::make(&trace.file(""))?;
+        pair::run(&trace, &pairs(&files))
     };
-    let run = with.run(&Trace::new(&format!("https_{name}"))?, asks, answers)?;
-    let Some(run) = run else { return Ok(()) };
+    let runs = RUNS.get_or_init(|| traced().map_err(|e: anyhow::Error| format!("{e:#}")));
+    let run = &runs.as_ref().map_err(anyhow::Error::msg)?[name];
+    let run = run.as_ref().map_err(anyhow::Error::msg)?;
     ensure!(run.calls.len() > 5, "only {} calls", run.calls.len());
     Ok(())
 }
 
-macro_rules! pairs {
-    ($($name:ident: $client:literal $server:literal $options:expr;)*) => {$(
+macro_rules! each_as_it_was {
+    ($($name:ident)*) => {$(
         #[test]
         fn $name() -> Result<()> {
-            pair(stringify!($name), $client, $server, $options, &[])
+            check(stringify!($name))
         }
     )*};
 }
 
-pairs! {
-    node_with_node: "node" "node" &[];
-    node_with_node_json: "node" "node" &["--json"];
-    node_with_python: "node" "py" &[];
-    node_modern_with_python: "node-modern" "py" &[];
-    node_with_rust_json: "node" "rust" &["--json"];
-    python_with_node: "py" "node" &[];
-    python_with_python: "py" "py" &[];
-    python_with_rust: "py" "rust" &["--json"];
-    python_handshake_with_fixture: "py-legacy" "fixture" &[];
-    fixture_with_node: "fixture" "node" &[];
-    fixture_with_python_json: "fixture" "py" &["--json"];
-}
-
-#[test]
-fn rustls_at_both_ends() -> Result<()> {
-    pair("rustls", "fixture", "fixture", &[], &["--script", "all"])?;
-    pair("rustls_h2", "fixture", "fixture", &["--answers", "json"], &["--script", "all", "--h2", "--era", "modern"])
+each_as_it_was! {
+    node_with_node
+    node_with_node_json
+    node_with_python
+    node_modern_with_python
+    node_with_rust_json
+    python_with_node
+    python_with_python
+    python_with_rust_json
+    python_handshake_with_fixture
+    fixture_with_node
+    fixture_with_python_json
+    rustls
+    rustls_h2
 }
 
 #[test]
 fn load() -> Result<()> {
-    let files = certificates()?;
     let trace = Trace::new("https_load")?;
-    let with = With {
-        tls: Some([&files.ca, &files.certificate, &files.key]),
-        server: &["--json"],
-        ..With::default()
-    };
-    let mut line = with.line(&trace, "fixture", "py")?;
-    let client = line.iter().position(|word| word == "http-client").context("no client")?;
-    line.truncate(client);
-    let truth = trace.truth();
-    let load = ["load", "--http", "https://localhost:{port}/mcp", "--ca", &files.ca, "--truth", &truth];
-    line.extend(load.iter().chain(&["-n", "300", "-c", "4", "-k", "2"]).map(|word| (*word).to_owned()));
-    let run = trace.run(&line)?;
-    ensure!(run.status.success(), "{}", run.stderr);
-    let score = mcpsonar_tests::harness::check_perfect(&run)?;
+    let files = Certificates::make(&trace.file(""))?;
+    let pair = Pair::new("load", "fixture", "py").tls(files.words()).server("--json");
+    let more = ["--ca", &files.ca, "-n", "300", "-c", "4", "-k", "2"];
+    let run = pair::load(&trace, &pair, &more)?;
+    let score = check_perfect(&run)?;
     ensure!(score.truth == 604, "{score:?}");
     Ok(())
 }

@@ -2,16 +2,13 @@
 //! that is not the server's time.
 
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::harness::pair::With;
+use mcpsonar_tests::harness::pair::{self, Pair};
 use mcpsonar_tests::harness::{Trace, pick};
 
 #[test]
 fn what_the_kernel_keeps_back_is_not_the_servers_time() -> Result<()> {
-    let with = With {
-        client: &["--script", "calls", "--calls", "20"],
-        ..With::default()
-    };
-    let run = with.run(&Trace::new("nagle")?, "fixture", "rust")?.context("the fixtures need no runtime")?;
+    let pair = Pair::new("nagle", "fixture", "rust").client("--script calls --calls 20");
+    let run = pair::run_one(&Trace::new("nagle")?, &pair)?;
     let calls = pick(&run.calls, "tool", "echo");
     let (mut held, mut servers) = (0, Vec::new());
     for call in &calls {

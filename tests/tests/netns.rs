@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::harness::{Guard, Run, Trace, check_perfect, fixture, output_within, wait_within};
+use mcpsonar_tests::harness::{Guard, Listening, Run, Trace, check_perfect, fixture, output_within, wait_within};
 use serde_json::{Value, json};
 
 fn ip(words: &str) -> Result<()> {
@@ -59,13 +59,8 @@ impl Drop for Cable {
 }
 
 /// A server in one namespace.
-fn serve(cable: &Cable) -> Result<(Guard, String)> {
-    let mut command = cable.command(1);
-    let mut server = Guard::spawn(command.args(["http-server", "--listen", "10.77.0.2:0"]).stdout(Stdio::piped()))?;
-    let mut first = String::new();
-    BufReader::new(server.stdout.take().context("no output")?).read_line(&mut first)?;
-    let address = first.trim().strip_prefix("listening on ").context("the server does not say where it listens")?;
-    Ok((server, format!("http://{address}/mcp")))
+fn serve(cable: &Cable) -> Result<Listening> {
+    Listening::start(cable.command(1).args(["http-server", "--listen", "10.77.0.2:0"]))
 }
 
 #[test]
@@ -73,10 +68,10 @@ fn one_agent_sees_both_ends() -> Result<()> {
     let cable = Cable::lay("one")?;
     let trace = Trace::new("netns_one")?;
     let agent = trace.attach(&[])?;
-    let (_server, url) = serve(&cable)?;
+    let server = serve(&cable)?;
     let mut command = cable.command(0);
     let output = output_within(
-        command.args(["http-client", "--script", "all", "--truth", &trace.truth(), &url]),
+        command.args(["http-client", "--script", "all", "--truth", &trace.truth(), &server.url]),
         Duration::from_secs(30),
     )?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -108,14 +103,15 @@ fn by_id(run: &Run, end: &str) -> Result<Vec<Value>> {
 fn two_agents_tell_of_the_same_trace() -> Result<()> {
     let cable = Cable::lay("two")?;
     let (near, far) = (Trace::new("netns_client")?, Trace::new("netns_server")?);
-    let (server, url) = serve(&cable)?;
+    let server = serve(&cable)?;
     let mut command = cable.command(0);
-    command.args(["http-client", "--script", "gated", "--calls", "5", "--truth", &near.truth(), &url]);
+    command.args(["http-client", "--script", "gated", "--calls", "5", "--truth", &near.truth(), &server.url]);
     let mut client = Guard::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+    let mut output = BufReader::new(client.stdout.take().context("no output")?);
     let mut line = String::new();
-    BufReader::new(client.stdout.take().context("no output")?).read_line(&mut line)?;
-    ensure!(line == "READY\n", "the client said {line:?}");
-    let (client_pid, server_pid) = (client.id().to_string(), server.id().to_string());
+    output.read_line(&mut line)?;
+    ensure!(line.starts_with("READY "), "the client said {line:?}");
+    let (client_pid, server_pid) = (client.id().to_string(), server.process.id().to_string());
     let at_client = near.attach(&["-p", &client_pid])?;
     let at_server = far.attach(&["-p", &server_pid])?;
     writeln!(client.stdin.take().context("no input")?)?;

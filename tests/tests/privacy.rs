@@ -4,8 +4,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::harness::pair::With;
+use anyhow::{Result, ensure};
+use mcpsonar_tests::harness::pair::{self, Pair};
 use mcpsonar_tests::harness::{Certificates, Run, Trace, agent, fixture, output_within};
 
 const SECRET: &str = "hunter2-8f3b6c1d";
@@ -80,15 +80,14 @@ fn arguments_and_results_are_in_no_output() -> Result<()> {
     for era in ["legacy", "modern"] {
         let trace = Trace::new(&format!("privacy_mcp_{era}"))?;
         let files = Certificates::make(&trace.file(""))?;
-        let with = With {
-            client: &["--script", "all", "--era", era],
-            tls: (era == "modern").then_some([&files.ca, &files.certificate, &files.key]),
-            ..With::default()
-        };
-        let run = with.run(&trace, "fixture", "fixture")?.context("the fixtures need no runtime")?;
+        let mut pair = Pair::fixtures("privacy", &format!("--script all --era {era}"));
+        if era == "modern" {
+            pair = pair.tls(files.words());
+        }
+        let run = pair::run_one(&trace, &pair)?;
         check(&trace, &run)?;
         let mut human = Command::new(agent());
-        human.args(["trace", "--"]).args(with.line(&trace, "fixture", "fixture")?);
+        human.args(["trace", "--"]).args(pair::line(&trace, &[pair])?);
         let output = output_within(&mut human, Duration::from_secs(60))?;
         ensure!(output.status.success(), "{}", output.status);
         let said = [output.stdout, output.stderr].concat();

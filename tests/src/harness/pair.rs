@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::agent::{Run, Trace, build_folder, fixture, text};
 use super::calls::check_perfect;
-use super::sdk::{EVERYTHING, client, folder, ready};
+use super::sdk::{EVERYTHING, client, folder, need_sdks};
 use crate::fixture::truth;
 
 /// So many pairs of a run meet at the same time: they mostly wait.
@@ -229,7 +229,7 @@ pub type Runs = BTreeMap<String, Result<Run, String>>;
 /// Traces all pairs with one agent. A pair whose calls are not as they were has an error.
 pub fn run(trace: &Trace, pairs: &[Pair]) -> Result<Runs> {
     if pairs.iter().any(Pair::is_of_sdk) {
-        ensure!(ready()?, "node or python3 is not installed, and pairs of the real SDKs need both");
+        need_sdks()?;
     }
     let all = trace.run(&line(trace, pairs)?)?;
     let mut runs = Runs::new();
@@ -266,4 +266,19 @@ pub fn run_one(trace: &Trace, pair: &Pair) -> Result<Run> {
     let runs = run(trace, std::slice::from_ref(pair))?;
     let run = runs.into_values().next().context("no pair")?;
     run.map_err(anyhow::Error::msg)
+}
+
+/// Traces `mcp-fixture load` with these words against the server of a pair.
+pub fn load(trace: &Trace, pair: &Pair, more: &[&str]) -> Result<Run> {
+    if pair.is_of_sdk() {
+        need_sdks()?;
+    }
+    let (fixture, truth, url) = (fixture(), trace.truth(), pair.url());
+    let mut line = [&*fixture, "pair", "--"].map(str::to_owned).to_vec();
+    line.extend(pair.server_line()?);
+    let client = ["---", &fixture, "load", "--http", &url, "--truth", &truth];
+    line.extend(client.iter().chain(more).map(|word| (*word).to_owned()));
+    let run = trace.run(&line)?;
+    ensure!(run.status.success(), "{}", run.stderr);
+    Ok(run)
 }

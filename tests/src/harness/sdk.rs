@@ -113,6 +113,12 @@ pub fn ready() -> Result<bool> {
     Ok(true)
 }
 
+/// An error where a runtime is missing: what proves nothing must not look like what does.
+pub fn need_sdks() -> Result<()> {
+    ensure!(ready()?, "node or python3 is not installed, and this test needs both");
+    Ok(())
+}
+
 /// The command line of a client of this kind up to the server's.
 pub fn client(kind: &str, truth: &str, more: &[&str]) -> Result<Vec<String>> {
     let (node, python) = (

@@ -43,4 +43,10 @@ impl Certificates {
             key: file("key.pem", key.serialize_pem())?,
         })
     }
+
+    /// The three, as a pair takes them.
+    #[must_use]
+    pub fn words(&self) -> [&str; 3] {
+        [&self.ca, &self.certificate, &self.key]
+    }
 }
