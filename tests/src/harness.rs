@@ -10,7 +10,7 @@ pub mod sdk;
 mod tls;
 
 pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
-pub use calls::{check_lines, check_perfect, pick};
+pub use calls::{check_lines, check_perfect, check_score, pick};
 pub use guard::{Guard, output_within, wait_within};
 pub use listening::Listening;
 #[cfg(feature = "e2e")]

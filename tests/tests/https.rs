@@ -4,24 +4,28 @@ use std::sync::OnceLock;
 
 use anyhow::{Result, ensure};
 use mcpsonar_tests::harness::pair::{self, Pair, Runs};
-use mcpsonar_tests::harness::{Certificates, Trace, check_perfect};
+use mcpsonar_tests::harness::{Certificates, Trace, check_score};
 
 fn pairs(files: &Certificates) -> Vec<Pair> {
     let pair = |name, asks, answers| Pair::new(name, asks, answers).tls(files.words());
+    // Connections of rustls move about in memory: one that is not known from its first byte on is told of by its other
+    // end, where that is known.
+    let rustls = |name, asks, answers| pair(name, asks, answers).calls_only();
     vec![
         pair("node_with_node", "node", "node"),
         pair("node_with_node_json", "node", "node").server("--json"),
         pair("node_with_python", "node", "py"),
         pair("node_modern_with_python", "node-modern", "py"),
-        pair("node_with_rust_json", "node", "rust").server("--json"),
-        pair("python_with_node", "py", "node"),
-        pair("python_with_python", "py", "py"),
-        pair("python_with_rust_json", "py", "rust").server("--json"),
-        pair("python_handshake_with_fixture", "py-legacy", "fixture"),
-        pair("fixture_with_node", "fixture", "node"),
-        pair("fixture_with_python_json", "fixture", "py").server("--json"),
-        pair("rustls", "fixture", "fixture").client("--script all"),
-        pair("rustls_h2", "fixture", "fixture")
+        pair("python_with_node_json", "py", "node").server("--json"),
+        pair("python_with_python_json", "py", "py").server("--json"),
+        pair("python_handshake_with_python_json", "py-legacy", "py").server("--json"),
+        rustls("node_with_rust_json", "node", "rust").server("--json"),
+        rustls("python_with_rust_json", "py", "rust").server("--json"),
+        rustls("python_handshake_with_fixture_json", "py-legacy", "fixture").server("--answers json"),
+        rustls("fixture_with_node", "fixture", "node"),
+        rustls("fixture_with_python_json", "fixture", "py").server("--json"),
+        rustls("rustls", "fixture", "fixture").client("--script all"),
+        rustls("rustls_h2", "fixture", "fixture")
             .client("--script all --h2 --era modern")
             .server("--answers json"),
     ]
@@ -56,11 +60,12 @@ each_as_it_was! {
     node_with_node_json
     node_with_python
     node_modern_with_python
+    python_with_node_json
+    python_with_python_json
+    python_handshake_with_python_json
     node_with_rust_json
-    python_with_node
-    python_with_python
     python_with_rust_json
-    python_handshake_with_fixture
+    python_handshake_with_fixture_json
     fixture_with_node
     fixture_with_python_json
     rustls
@@ -74,7 +79,7 @@ fn load() -> Result<()> {
     let pair = Pair::new("load", "fixture", "py").tls(files.words()).server("--json");
     let more = ["--ca", &files.ca, "-n", "300", "-c", "4", "-k", "2"];
     let run = pair::load(&trace, &pair, &more)?;
-    let score = check_perfect(&run)?;
+    let score = check_score(&run)?;
     ensure!(score.truth == 604, "{score:?}");
     Ok(())
 }

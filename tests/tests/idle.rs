@@ -10,8 +10,8 @@ use mcpsonar_tests::harness::{Guard, Listening, Trace, fixture, pick, wait_withi
 
 /// Sessions beyond the first ten.
 const SESSIONS: u64 = 1000;
-/// What one may add to the agent.
-const EACH: u64 = 4096;
+/// What one may add to the agent: both of its ends are here, so it has two sockets.
+const EACH: u64 = 8192;
 
 /// Memory of a process, in bytes: all that is resident, and of it what is its own. Beside that, the ring that it shares
 /// with the kernel becomes resident page by page, up to a size that is fixed.
@@ -32,7 +32,15 @@ fn a_thousand_streams_cost_little_and_none_is_lost() -> Result<()> {
     let server = Listening::start(Command::new(fixture()).arg("http-server"))?;
     let mut client = Command::new(fixture());
     client
-        .args(["http-client", "--script", "idle", "--share", "--truth", &trace.truth(), "--calls"])
+        .args([
+            "http-client",
+            "--script",
+            "idle",
+            "--share",
+            "--truth",
+            &trace.truth(),
+            "--calls",
+        ])
         .args([&SESSIONS.to_string(), &server.url]);
     let mut client = Guard::spawn(client.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
     let mut output = BufReader::new(client.stdout.take().context("no output")?);

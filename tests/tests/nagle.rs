@@ -12,7 +12,11 @@ fn what_the_kernel_keeps_back_is_not_the_servers_time() -> Result<()> {
     let calls = pick(&run.calls, "tool", "echo");
     let (mut held, mut servers) = (0, Vec::new());
     for call in &calls {
-        let part = |name: &str| call["parts_us"][name].as_f64().with_context(|| format!("{name} in {call}"));
+        let part = |name: &str| {
+            call["parts_us"][name]
+                .as_f64()
+                .with_context(|| format!("{name} in {call}"))
+        };
         servers.push(part("server")?);
         let response = part("response_queue")? + part("transfer")?;
         held += usize::from(response > 30_000.0 && call["latency_us"].as_f64() > Some(30_000.0));
@@ -21,6 +25,10 @@ fn what_the_kernel_keeps_back_is_not_the_servers_time() -> Result<()> {
     let median = servers[servers.len() / 2];
     ensure!(median < 2000.0, "the server's time is {median} us");
     // The kernel acknowledges the first answers of a connection at once.
-    ensure!(held * 2 > calls.len(), "{held} of {} answers were held back", calls.len());
+    ensure!(
+        held * 2 > calls.len(),
+        "{held} of {} answers were held back",
+        calls.len()
+    );
     Ok(())
 }

@@ -13,7 +13,10 @@ fn ip(words: &str) -> Result<()> {
     let mut command = Command::new("ip");
     let output = output_within(command.args(words.split_whitespace()), Duration::from_secs(10))?;
     let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`ip {words}` (of the package iproute2): {told}");
+    ensure!(
+        output.status.success(),
+        "`ip {words}` (of the package iproute2): {told}"
+    );
     Ok(())
 }
 
@@ -32,7 +35,9 @@ impl Cable {
             ip(&format!("netns add {end}"))?;
         }
         let [client, server] = &cable.ends;
-        ip(&format!("-n {client} link add cable type veth peer name cable netns {server}"))?;
+        ip(&format!(
+            "-n {client} link add cable type veth peer name cable netns {server}"
+        ))?;
         for (end, address) in [(client, "10.77.0.1/24"), (server, "10.77.0.2/24")] {
             ip(&format!("-n {end} address add {address} dev cable"))?;
             ip(&format!("-n {end} link set cable up"))?;
@@ -78,11 +83,15 @@ fn one_agent_sees_both_ends() -> Result<()> {
     let run = agent.stop()?;
     check_perfect(&run)?;
     let server = run.truth.iter().find_map(|line| line.server_pid);
-    let ours = run.calls.iter().filter(|call| call["server"]["pid"].as_u64() == server.map(u64::from));
+    let ours = run
+        .calls
+        .iter()
+        .filter(|call| call["server"]["pid"].as_u64() == server.map(u64::from));
     for call in ours {
         ensure!(call["seen_by"] == json!(["client", "server"]), "{call}");
         let (client, server) = (call["client_address"].as_str(), call["server_address"].as_str());
-        let right = client.is_some_and(|it| it.starts_with("10.77.0.1:")) && server.is_some_and(|it| it.starts_with("10.77.0.2:"));
+        let right = client.is_some_and(|it| it.starts_with("10.77.0.1:"))
+            && server.is_some_and(|it| it.starts_with("10.77.0.2:"));
         ensure!(right, "{client:?} and {server:?}");
     }
     Ok(())
@@ -105,28 +114,61 @@ fn two_agents_tell_of_the_same_trace() -> Result<()> {
     let (near, far) = (Trace::new("netns_client")?, Trace::new("netns_server")?);
     let server = serve(&cable)?;
     let mut command = cable.command(0);
-    command.args(["http-client", "--script", "gated", "--calls", "5", "--truth", &near.truth(), &server.url]);
+    command.args([
+        "http-client",
+        "--script",
+        "gated",
+        "--calls",
+        "5",
+        "--truth",
+        &near.truth(),
+        &server.url,
+    ]);
     let mut client = Guard::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
     let mut output = BufReader::new(client.stdout.take().context("no output")?);
     let mut line = String::new();
     output.read_line(&mut line)?;
     ensure!(line.starts_with("READY "), "the client said {line:?}");
-    let (client_pid, server_pid) = (client.id().to_string(), server.process.id().to_string());
-    let at_client = near.attach(&["-p", &client_pid])?;
-    let at_server = far.attach(&["-p", &server_pid])?;
+    let (client_pid, server_pid) = (client.id(), server.process.id());
+    // An agent looks for the other end of its processes' connections, and must not find it.
+    let at_client = near.attach_without(server_pid, &["-p", &client_pid.to_string()])?;
+    let at_server = far.attach_without(client_pid, &["-p", &server_pid.to_string()])?;
     writeln!(client.stdin.take().context("no input")?)?;
     let status = wait_within(&mut client, Duration::from_secs(30))?;
     ensure!(status.success(), "the client ended with {status}");
-    let (near, far) = (by_id(&at_client.stop()?, "client")?, by_id(&at_server.stop()?, "server")?);
-    ensure!(near.len() == far.len() && near.len() > 5, "{} calls and {}", near.len(), far.len());
+    let (near, far) = (
+        by_id(&at_client.stop()?, "client")?,
+        by_id(&at_server.stop()?, "server")?,
+    );
+    ensure!(
+        near.len() == far.len() && near.len() > 5,
+        "{} calls and {}",
+        near.len(),
+        far.len()
+    );
     for (near, far) in near.iter().zip(&far) {
-        for key in ["request_id", "tool", "trace_id", "outcome", "client_address", "server_address"] {
+        for key in [
+            "request_id",
+            "tool",
+            "trace_id",
+            "outcome",
+            "client_address",
+            "server_address",
+        ] {
             ensure!(near[key] == far[key], "{key} of {near} and of {far}");
         }
-        ensure!(near["client_span_id"] != far["server_span_id"], "one span for both ends");
+        ensure!(
+            near["client_span_id"] != far["server_span_id"],
+            "one span for both ends"
+        );
         let begun = |call: &Value| call["start_mono_ns"].as_f64().context("no start");
-        let ended = |call: &Value| Ok::<_, anyhow::Error>(begun(call)? + call["latency_us"].as_f64().context("no latency")? * 1e3);
-        ensure!(begun(near)? <= begun(far)? && ended(far)? <= ended(near)? + 1e6, "{far} is not inside {near}");
+        let ended = |call: &Value| {
+            Ok::<_, anyhow::Error>(begun(call)? + call["latency_us"].as_f64().context("no latency")? * 1e3)
+        };
+        ensure!(
+            begun(near)? <= begun(far)? && ended(far)? <= ended(near)? + 1e6,
+            "{far} is not inside {near}"
+        );
     }
     Ok(())
 }

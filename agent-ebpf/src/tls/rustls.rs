@@ -227,7 +227,9 @@ extern "C" fn resume(socket: u64, sock: u64, address: u64) -> u32 {
 #[inline(always)]
 fn note_carried(socket: u64, sock: u64, connection: u64) {
     // Without room the session begins anew when it has moved.
-    CARRIED.insert(sock, Carried { socket, connection }, 0).unwrap_or_default();
+    CARRIED
+        .insert(sock, Carried { socket, connection }, 0)
+        .unwrap_or_default();
 }
 
 /// The connection at `address` has just been bound to the socket of its session: goes on with what

@@ -102,7 +102,11 @@ async fn over_http(args: &[String]) -> anyhow::Result<()> {
     let routes = axum::Router::new().nest_service("/mcp", service);
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     if let Some(at) = args.iter().position(|arg| arg == "--tls") {
-        let file = |n: usize| args.get(at + n).map(std::path::Path::new).context("which certificate and key?");
+        let file = |n: usize| {
+            args.get(at + n)
+                .map(std::path::Path::new)
+                .context("which certificate and key?")
+        };
         let tls = Arc::new(server_config(file(1)?, file(2)?)?);
         let server = axum_server::bind_rustls(address, RustlsConfig::from_config(tls));
         return Ok(server.serve(routes.into_make_service()).await?);

@@ -22,7 +22,9 @@ impl Certificates {
     /// Makes new ones in a folder. An authority signs the server's: rustls refuses a server that is one itself.
     pub fn make(folder: &Path) -> Result<Self> {
         let mut authority = CertificateParams::default();
-        authority.distinguished_name.push(DnType::CommonName, "the authority of one test");
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "the authority of one test");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let authority_key = KeyPair::generate()?;
