@@ -158,7 +158,7 @@ impl Tracker {
                 if let Some(answer) = exchange.answer
                     && place.direction == Direction::ServerToClient
                 {
-                    if exchange.posted.len() < asked {
+                    if exchange.posted.len() < asked || exchange.asked.verb == Verb::Post {
                         call.http_status = Some(answer.status);
                     } else {
                         // The answer may overtake the response to its request.
