@@ -106,7 +106,7 @@ fn arguments_and_results_are_in_no_output() -> Result<()> {
         let line = pair::line(&trace, &[pair])?;
         let run = trace.run(&line)?;
         ensure!(run.status.success(), "the client did not end well:\n{}", run.stderr);
-        ensure!(run.calls.len() > 30, "only {} calls", run.calls.len());
+        ensure!(!run.calls.is_empty(), "no call was seen: this proves nothing");
         check(&trace, &run)?;
         let mut human = Command::new(agent());
         human.args(["trace", "--"]).args(line);
