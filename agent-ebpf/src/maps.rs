@@ -3,8 +3,8 @@
 use core::arch::asm;
 
 use agent_abi::{
-    Counter, ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, MAX_UPSTREAMS, SocketState,
-    StreamState, UpstreamState, VerdictEntry,
+    Counter, ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, MAX_UPSTREAMS,
+    SocketState, StreamState, UpstreamState, VerdictEntry,
 };
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};

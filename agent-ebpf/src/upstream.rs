@@ -42,13 +42,17 @@ pub(crate) fn moved(file: &File, side: Side, len: u64, first: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn exchanged(file: u64, ino: u64, moved: u64, first: u64) -> u32 {
-    let Some(sock) = walk::internet_sock(file) else { return 0 };
+    let Some(sock) = walk::internet_sock(file) else {
+        return 0;
+    };
     let is_lookup = !walk::is_tcp(sock);
     if is_lookup && !(walk::is_udp(sock) && socket::remote_port(sock) == DNS) {
         return 0;
     }
     let (len, reads) = (moved >> 1, moved & 1 != 0);
-    let Some(state) = state_of(sock, ino, reads) else { return 0 };
+    let Some(state) = state_of(sock, ino, reads) else {
+        return 0;
+    };
     let now = time::now();
     let since = state.since;
     state.tgid = Thread::current().tgid();
@@ -148,7 +152,9 @@ extern "C" fn closed(sock: u64, tgid: u32, connecting: u64, connect_us: u32) -> 
     if connecting != 0 && connect_us == 0 {
         return opened(sock, tgid, connecting, 0);
     }
-    let Some(state) = UPSTREAMS.get_ptr_mut(sock) else { return 0 };
+    let Some(state) = UPSTREAMS.get_ptr_mut(sock) else {
+        return 0;
+    };
     // SAFETY: as in `state_of`.
     let state = unsafe { &mut *state };
     if state.phase == phase::ASKED {
@@ -168,7 +174,9 @@ extern "C" fn closed(sock: u64, tgid: u32, connecting: u64, connect_us: u32) -> 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tell(sock: u64, since: u64, what: u32) -> u32 {
-    let Some(state) = UPSTREAMS.get_ptr_mut(sock) else { return 0 };
+    let Some(state) = UPSTREAMS.get_ptr_mut(sock) else {
+        return 0;
+    };
     // SAFETY: as in `state_of`.
     let state = unsafe { &mut *state };
     let now = time::now();
@@ -185,7 +193,9 @@ extern "C" fn tell(sock: u64, since: u64, what: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tell_answer(sock: u64, since: u64, answer: u64, len: u64) -> u32 {
-    let Some(state) = UPSTREAMS.get_ptr_mut(sock) else { return 0 };
+    let Some(state) = UPSTREAMS.get_ptr_mut(sock) else {
+        return 0;
+    };
     // SAFETY: as in `state_of`.
     let state = unsafe { &mut *state };
     let now = time::now();

@@ -14,12 +14,12 @@ mod tunable;
 
 pub use counter::Counter;
 pub use map::{
-    ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, MAX_UPSTREAMS, Membership, SocketState,
-    StreamState, UpstreamState, VerdictCode, VerdictEntry,
+    ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, MAX_UPSTREAMS, Membership,
+    SocketState, StreamState, UpstreamState, VerdictCode, VerdictEntry,
 };
 pub use record::{
-    ANSWER_MAX, ARGS_MAX, BindRecord, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord, LookupRecord, SocketEvent,
-    SocketRecord, Tcp, WaitKind, WaitRecord, flags,
+    ANSWER_MAX, ARGS_MAX, BindRecord, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord,
+    LookupRecord, SocketEvent, SocketRecord, Tcp, WaitKind, WaitRecord, flags,
 };
 #[cfg(feature = "user")]
 pub use record::{DecodeError, Record};

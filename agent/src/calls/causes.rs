@@ -18,6 +18,9 @@
 //! CPU to the scheduler, and takes its part of that. Uninterruptible sleep that the kernel does not
 //! call I/O is a file system's journal where there was I/O too, and unknown where there was none.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use agent_abi::{Times, Totals};
 use mcp_proto::Nanos;
 use serde::Serialize;
@@ -35,18 +38,50 @@ pub struct Snapshot {
     pub totals: Totals,
 }
 
-/// A time during which the server waited for an answer of someone else: from the last byte of a
-/// request to the first byte of its answer, or from the start of a child process to its end.
+/// A time during which the server waited for someone else: from the last byte of a request to the
+/// first byte of its answer, from there to more of it, while it connected, or from the start of a
+/// child process to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamWait {
-    /// Whom for: a host or an address, or what the child was started as.
+    /// Whom for: a host or an address, the name that was looked up, or what the child was started as.
     pub peer: Box<str>,
+    /// What that is.
+    pub kind: UpstreamKind,
+    /// Which part of the conversation it was.
+    pub phase: Phase,
+    /// Its address, where it has one.
+    pub address: Option<SocketAddr>,
     /// When it began.
     pub from: Nanos,
     /// When it ended.
     pub to: Nanos,
     /// Bytes sent and received.
     pub bytes: u64,
+    /// How the child ended, as a shell has it.
+    pub exit_status: Option<i32>,
+}
+
+/// Part of the conversation with an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Until the connection was there.
+    Connect,
+    /// From the request to the first byte of the answer.
+    FirstByte,
+    /// Anything else.
+    Rest,
+}
+
+/// What a server waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamKind {
+    /// A connection that it has opened.
+    Connection,
+    /// A name server's answer.
+    Lookup,
+    /// A child process.
+    Process,
 }
 
 /// Someone the server waited for during a call.
@@ -54,10 +89,20 @@ pub struct UpstreamWait {
 pub struct Upstream {
     /// As of [`UpstreamWait`].
     pub peer: Box<str>,
+    /// As of [`UpstreamWait`].
+    pub kind: UpstreamKind,
+    /// Address of a connection's other end.
+    pub address: Option<SocketAddr>,
     /// Microseconds of the window.
     pub us: f64,
     /// Bytes sent and received.
     pub bytes: u64,
+    /// Microseconds until the connection was there, of the one that took longest within the window.
+    pub connect_us: Option<f64>,
+    /// Microseconds from a request to the first byte of its answer, likewise.
+    pub first_byte_us: Option<f64>,
+    /// How the child ended, as a shell has it; of several the first that failed.
+    pub exit_status: Option<i32>,
 }
 
 /// What is known of a call's server window.
@@ -203,21 +248,30 @@ fn waited(window: &Window<'_>, wanted: impl Fn(&UpstreamWait) -> bool) -> f64 {
 }
 
 fn upstreams(window: &Window<'_>) -> Vec<Upstream> {
-    let within = |wait: &&UpstreamWait| wait.from < window.to.at && wait.to > window.from.at;
-    let mut peers: Vec<&str> = window.waits.iter().filter(within).map(|wait| &*wait.peer).collect();
-    peers.sort_unstable();
-    peers.dedup();
-    let mut upstreams: Vec<Upstream> = peers
-        .into_iter()
-        .map(|peer| {
-            let of_peer = window.waits.iter().filter(within).filter(|wait| &*wait.peer == peer);
-            Upstream {
-                peer: peer.into(),
-                us: waited(window, |wait| &*wait.peer == peer) / 1000.0,
-                bytes: of_peer.map(|wait| wait.bytes).sum(),
-            }
-        })
-        .collect();
+    let within = |wait: &&UpstreamWait| wait.from <= window.to.at && wait.to >= window.from.at;
+    let mut peers: BTreeMap<(UpstreamKind, &str), Vec<&UpstreamWait>> = BTreeMap::new();
+    for wait in window.waits.iter().filter(within) {
+        peers.entry((wait.kind, &wait.peer)).or_default().push(wait);
+    }
+    let upstream = |((kind, peer), waits): ((UpstreamKind, &str), Vec<&UpstreamWait>)| {
+        let longest = |phase| {
+            let of_phase = waits.iter().filter(|wait| wait.phase == phase);
+            let longest = of_phase.map(|wait| wait.to.saturating_sub(wait.from)).max();
+            longest.map(|longest| nanos(longest) / 1000.0)
+        };
+        let statuses = || waits.iter().filter_map(|wait| wait.exit_status);
+        Upstream {
+            peer: peer.into(),
+            kind,
+            address: waits.iter().find_map(|wait| wait.address),
+            us: waited(window, |wait| wait.kind == kind && &*wait.peer == peer) / 1000.0,
+            bytes: waits.iter().map(|wait| wait.bytes).sum(),
+            connect_us: longest(Phase::Connect),
+            first_byte_us: longest(Phase::FirstByte).filter(|_| kind != UpstreamKind::Process),
+            exit_status: statuses().find(|status| *status != 0).or_else(|| statuses().next()),
+        }
+    };
+    let mut upstreams: Vec<Upstream> = peers.into_iter().map(upstream).collect();
     upstreams.sort_by(|a, b| b.us.total_cmp(&a.us));
     upstreams
 }

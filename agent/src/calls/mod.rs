@@ -13,6 +13,7 @@ pub mod recording;
 mod sessions;
 mod sockets;
 pub mod trace_id;
+mod upstreams;
 mod windows;
 
 pub use endpoints::EndpointJudgement;

@@ -98,6 +98,7 @@ fn time_of(record: &agent_abi::Record<'_>) -> u64 {
         agent_abi::Record::Fork(life) | agent_abi::Record::Exit(life) | agent_abi::Record::Mapped(life) => life.at,
         agent_abi::Record::Socket(socket) => socket.at,
         agent_abi::Record::Bind(bind) => bind.at,
+        agent_abi::Record::Wait(wait, _) => wait.to,
         agent_abi::Record::Exec { at, .. } => *at,
     }
 }

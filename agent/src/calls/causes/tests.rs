@@ -34,6 +34,10 @@ fn window(tids: [u32; 2], thread: [u64; 6], process: [u64; 6]) -> Window<'static
 fn wait(peer: &str, from: u64, to: u64) -> UpstreamWait {
     UpstreamWait {
         peer: peer.into(),
+        kind: UpstreamKind::Connection,
+        phase: Phase::FirstByte,
+        address: None,
+        exit_status: None,
         from: from * MS,
         to: to * MS,
         bytes: 10,
@@ -140,14 +144,22 @@ fn sleep_while_a_request_is_outstanding_is_upstream() {
     });
     assert_eq!(told.causes.upstream, Some(60_000.0));
     assert_eq!(told.causes.lock_or_timer, Some(30_000.0));
-    let upstream = |peer: &str, us, bytes| Upstream {
+    let upstream = |peer: &str, us, bytes, first_byte_us| Upstream {
         peer: peer.into(),
+        kind: UpstreamKind::Connection,
+        address: None,
         us,
         bytes,
+        connect_us: None,
+        first_byte_us: Some(first_byte_us),
+        exit_status: None,
     };
     assert_eq!(
         told.upstreams,
-        [upstream("b", 50_000.0, 20), upstream("a", 30_000.0, 10)]
+        [
+            upstream("b", 50_000.0, 20, 40_000.0),
+            upstream("a", 30_000.0, 10, 130_000.0)
+        ]
     );
     // The process worked all the while: it did not wait.
     let busy = window([1, 1], [95, 0, 0, 0, 0, 0], [95, 0, 0, 0, 0, 0]);
