@@ -120,6 +120,17 @@ pub struct Window<'a> {
     pub waits: &'a [UpstreamWait],
 }
 
+/// What the process used within the window, in all of its threads and for all of its calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Resources {
+    /// Microseconds on a CPU.
+    pub cpu_us: f64,
+    /// Major page faults.
+    pub major_faults: u64,
+    /// Bytes read and written on streams that carry MCP.
+    pub stream_bytes: u64,
+}
+
 /// The answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Account {
@@ -129,6 +140,8 @@ pub struct Account {
     pub dominant: Option<&'static str>,
     /// Whom the process waited for, the longest wait first.
     pub upstreams: Vec<Upstream>,
+    /// What the process used.
+    pub resources: Option<Resources>,
 }
 
 /// States of [`Times`], as nanoseconds.
@@ -201,6 +214,16 @@ pub fn account(window: &Window<'_>) -> Account {
         },
         dominant,
         upstreams: upstreams(window),
+        resources: Some(resources(window)),
+    }
+}
+
+fn resources(window: &Window<'_>) -> Resources {
+    let (from, to) = (&window.from.totals, &window.to.totals);
+    Resources {
+        cpu_us: nanos(to.process.on_cpu.saturating_sub(from.process.on_cpu)) / 1000.0,
+        major_faults: to.faults.saturating_sub(from.faults),
+        stream_bytes: to.bytes.saturating_sub(from.bytes),
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn replay<R: io::BufRead>(
+pub(super) fn replay<R: io::BufRead>(
     reader: &mut RecordingReader<R>,
     outputs: &mut Outputs,
     losses: &mut Losses,

@@ -6,6 +6,7 @@ mod losses;
 mod otlp;
 mod summary;
 mod text;
+mod waterfall;
 mod writer;
 
 use std::io;
@@ -15,6 +16,7 @@ pub use jsonl::JsonLines;
 pub use losses::Losses;
 pub use otlp::{Otlp, OtlpError, OtlpProtocol};
 pub use text::sanitise;
+pub use waterfall::{CallDocument, FlagDocument, waterfall};
 pub use writer::{LineWriter, WhenFull};
 
 use crate::calls::{CallRecord, FaultRecord};
