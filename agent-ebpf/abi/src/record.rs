@@ -287,7 +287,7 @@ const _: () = {
     assert!(offset_of!(LookupRecord, answer) == 72);
     assert!(size_of::<Header>() == 16 && align_of::<Header>() == 4);
     assert!(size_of::<Tcp>() == 16 && align_of::<Tcp>() == 4);
-    assert!(size_of::<DataRecord>() == 216 && align_of::<DataRecord>() == 8);
+    assert!(size_of::<DataRecord>() == 232 && align_of::<DataRecord>() == 8);
     assert!(offset_of!(DataRecord, stream) == 16);
     assert!(offset_of!(DataRecord, ino) == 40);
     assert!(offset_of!(DataRecord, entered) == 48);
@@ -295,7 +295,7 @@ const _: () = {
     assert!(offset_of!(DataRecord, at) == 80);
     assert!(offset_of!(DataRecord, flags) == 84);
     assert!(offset_of!(DataRecord, totals) == 88);
-    assert!(offset_of!(DataRecord, tcp) == 200);
+    assert!(offset_of!(DataRecord, tcp) == 216);
     assert!(size_of::<SocketRecord>() == 120 && align_of::<SocketRecord>() == 8);
     assert!(offset_of!(SocketRecord, local) == 40);
     assert!(offset_of!(SocketRecord, event) == 76);

@@ -24,6 +24,7 @@ pub(crate) enum State {
     Blocked = 4,
     Memory = 5,
     Writing = 6,
+    Throttled = 7,
 }
 
 /// Slots by state: a power of two, so that a masked index is within bounds to the verifier.

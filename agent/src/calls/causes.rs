@@ -14,9 +14,9 @@
 //!   proportion to what the window can hold.
 //!
 //! What is left is sleep. As far as a request to an upstream, or a child process, was outstanding
-//! then, it was a wait for that; the rest was a lock or a timer. CFS throttling looks like a wait for a
-//! CPU to the scheduler, and takes its part of that. Uninterruptible sleep that the kernel does not
-//! call I/O is a file system's journal where there was I/O too, and unknown where there was none.
+//! then, it was a wait for that; the rest was a lock or a timer. Uninterruptible sleep that the kernel
+//! does not call I/O is a file system's journal where there was I/O too, and unknown where there was
+//! none.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -114,8 +114,6 @@ pub struct Window<'a> {
     pub to: Snapshot,
     /// Other calls of the process overlap it.
     pub shared: bool,
-    /// Nanoseconds for which the process's cgroup was throttled within it.
-    pub throttled: Nanos,
     /// What the process waited for; need not lie within the window.
     pub waits: &'a [UpstreamWait],
 }
@@ -145,7 +143,7 @@ pub struct Account {
 }
 
 /// States of [`Times`], as nanoseconds.
-const STATES: usize = 6;
+const STATES: usize = 7;
 type Spent = [f64; STATES];
 
 /// Accounts for a window.
@@ -165,10 +163,9 @@ pub fn account(window: &Window<'_>) -> Account {
     } else {
         fit(process, length)
     };
-    let [on_cpu, run_queue, disk, blocked, memory, blocked_write] = own;
+    let [on_cpu, run_queue, disk, blocked, memory, blocked_write, throttled] = own;
     let asleep = (length - sum(own)).max(0.0);
     let upstream = asleep.min(waited(window, |_| true));
-    let throttled = run_queue.min(nanos(window.throttled));
     let (disk, unknown) = if disk > 0.0 {
         (disk + blocked, 0.0)
     } else {
@@ -176,7 +173,7 @@ pub fn account(window: &Window<'_>) -> Account {
     };
     let parts = [
         ("on_cpu", on_cpu),
-        ("run_queue", run_queue - throttled),
+        ("run_queue", run_queue),
         ("disk", disk),
         ("upstream", upstream),
         ("lock_or_timer", asleep - upstream),

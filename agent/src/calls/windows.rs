@@ -85,7 +85,6 @@ impl Windows {
             from,
             to,
             shared,
-            throttled: 0,
             waits: &waits,
         };
         Some((account(&window), shared))

@@ -251,11 +251,11 @@ mod tests {
         assert_eq!(record.len, u64::from_ne_bytes(bytes[72..80].try_into().unwrap()));
         assert_eq!(
             record.totals.thread.on_cpu,
-            u64::from_ne_bytes(bytes[136..144].try_into().unwrap())
+            u64::from_ne_bytes(bytes[144..152].try_into().unwrap())
         );
         assert_eq!(
             record.totals.bytes,
-            u64::from_ne_bytes(bytes[192..200].try_into().unwrap())
+            u64::from_ne_bytes(bytes[208..216].try_into().unwrap())
         );
     }
 
