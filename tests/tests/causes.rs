@@ -212,7 +212,7 @@ fn share(call: &Value, parts: &[&str]) -> f64 {
 #[test]
 fn being_overloaded() -> Result<()> {
     let script = ["--script", "overload", "--calls", "100", "--ms", "5"];
-    let run = Trace::new("causes_overload")?.client(&script, &[])?;
+    let run = Trace::new("causes_overload")?.client(&script, &["--read-size", "4096"])?;
     let calls = pick(&run.calls, "tool", "hold");
     // The server's buffer may have the beginning of a request long before its end.
     let queued = |call: &&&Value| share(call, &["request_queue", "transfer"]) > 0.5;

@@ -1,7 +1,7 @@
 //! One call: where its time went, and why.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use serde::Deserialize as _;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::outputs::{colour, no_color};
 use super::{ExplainArgs, Failure, replay};
-use crate::calls::recording::RecordingReader;
+use crate::calls::recording::{RecordingReader, is_recording};
 use crate::calls::{CallRecord, FaultRecord};
 use crate::sink::{CallDocument, FlagDocument, Losses, Outputs, Sink, waterfall};
 
@@ -59,13 +59,8 @@ fn cannot_read(path: &Path, source: io::Error) -> Failure {
 /// The calls of a file: a recording, or what `trace --json` has written.
 fn calls(path: &Path) -> Result<Vec<Value>, Failure> {
     let mut file = open(path)?;
-    // Of lines the first byte is a brace.
-    let first = file
-        .fill_buf()
-        .map_err(|source| cannot_read(path, source))?
-        .first()
-        .copied();
-    if matches!(first, None | Some(b'{')) {
+    let beginning = file.fill_buf().map_err(|source| cannot_read(path, source))?;
+    if !is_recording(beginning) {
         return parse(file, path);
     }
     let mut outputs = Outputs::default();
@@ -81,7 +76,7 @@ fn lines(path: &Path) -> Result<Vec<Value>, Failure> {
 }
 
 /// Lines that are not JSON, as the last one of a trace that goes on, are left out.
-fn parse(file: impl Read + BufRead, path: &Path) -> Result<Vec<Value>, Failure> {
+fn parse(file: impl BufRead, path: &Path) -> Result<Vec<Value>, Failure> {
     let mut values = Vec::new();
     for line in file.lines() {
         let line = line.map_err(|source| cannot_read(path, source))?;

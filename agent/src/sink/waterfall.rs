@@ -246,7 +246,7 @@ fn bar(before: f64, part: f64, all: f64) -> String {
     }
     let mut out = " ".repeat(start);
     out.extend(std::iter::repeat_n(BLOCKS[7], length / 8));
-    if length % 8 > 0 {
+    if !length.is_multiple_of(8) {
         out.push(BLOCKS[length % 8 - 1]);
     }
     let used = start + length.div_ceil(8);

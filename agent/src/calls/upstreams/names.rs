@@ -38,6 +38,10 @@ impl Names {
 
     /// Takes the first bytes of a TLS session with `peer` (RFC 6066, section 3).
     pub(super) fn greeted(&mut self, peer: SocketAddr, hello: &[u8]) {
+        // A handshake record that begins with a ClientHello (RFC 8446, sections 4 and 5.1).
+        if !matches!(hello, [0x16, 3, _, _, _, 1, ..]) {
+            return;
+        }
         let mut acceptor = Acceptor::default();
         let mut rest = hello;
         while !rest.is_empty() {
