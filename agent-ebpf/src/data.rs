@@ -10,7 +10,7 @@ use crate::scope::Thread;
 use crate::scratch::{self, with_scratch};
 use crate::stream::{self, Sampling, Side};
 use crate::syscall::Syscall;
-use crate::{connection, socket, tcp, time, tls, walk};
+use crate::{connection, socket, tcp, time, tls, upstream, walk};
 
 /// recv's flags that leave the bytes where they are (MSG_PEEK), or that read something else
 /// (MSG_ERRQUEUE).
@@ -151,13 +151,16 @@ struct Transfer {
 
 impl Transfer {
     /// Ships that bytes moved on `fd`, and of the bytes what is wanted.
-    #[inline(always)]
+    #[inline(never)]
     fn ship(&self, fd: u32, side: Side) {
         // A write of nothing is nothing; a read of nothing is the end of the stream.
         if self.len == 0 && side == Side::Writer {
             return;
         }
         let Some(file) = walk::file(fd) else { return };
+        if file.socket != 0 && time::is_timed(self.thread.tgid()) {
+            upstream::moved(&file, side, self.len, self.first());
+        }
         if stream::is_quiet(&file, side) {
             return;
         }

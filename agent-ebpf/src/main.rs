@@ -3,7 +3,7 @@
 //! Two tiers of entry points, [`tier1`] (fentry/fexit) and [`tier2`] (raw tracepoints), end in the
 //! same functions of [`data`], which find the stream behind a file descriptor ([`walk`], [`stream`])
 //! ([`connection`] for TCP) and ship what moved on it ([`capture`]). [`life`] follows processes,
-//! [`socket`] connections, [`time`] what the threads do meanwhile.
+//! [`socket`] connections, [`time`] what the threads do meanwhile, [`upstream`] whom they wait for.
 #![no_std]
 #![no_main]
 // For the one instruction that core does not offer on this target: an atomic addition.
@@ -28,6 +28,7 @@ mod tier1;
 mod tier2;
 mod time;
 mod tls;
+mod upstream;
 mod walk;
 
 /// The programs call helpers that the kernel reserves for GPL-compatible code.

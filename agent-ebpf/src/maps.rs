@@ -3,8 +3,8 @@
 use core::arch::asm;
 
 use agent_abi::{
-    Counter, ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, SocketState,
-    StreamState, VerdictEntry,
+    Counter, ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, MAX_UPSTREAMS,
+    SocketState, StreamState, UpstreamState, VerdictEntry,
 };
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
@@ -38,6 +38,10 @@ pub(crate) static QUIET: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX
 /// TCP sockets, by the address of their sock.
 #[map]
 pub(crate) static SOCKETS: LruHashMap<u64, SocketState> = LruHashMap::with_max_entries(MAX_SOCKETS, 0);
+
+/// Connections to other hosts, by the address of their sock.
+#[map]
+pub(crate) static UPSTREAMS: LruHashMap<u64, UpstreamState> = LruHashMap::with_max_entries(MAX_UPSTREAMS, 0);
 
 /// Verdicts on servers' ends of TCP connections.
 #[map]

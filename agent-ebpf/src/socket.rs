@@ -9,7 +9,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use crate::emit::{Wake, emit};
 use crate::maps::{ENDPOINTS, SOCKETS, STREAMS, VERDICTS};
 use crate::scope::Thread;
-use crate::{globals, tcp, walk};
+use crate::{globals, tcp, upstream, walk};
 
 /// States of include/net/tcp_states.h, which are ABI.
 mod state {
@@ -59,6 +59,7 @@ fn changed(sock: u64, known: &mut SocketState, new: u32) {
             // SAFETY: the helper has no preconditions.
             let took = unsafe { bpf_ktime_get_ns() } - known.connecting;
             known.connect_us = (took / 1000).clamp(1, u64::from(u32::MAX)) as u32;
+            upstream::connected(sock, known);
             if endpoint_verdict(sock) != VerdictCode::Ignore as u32 {
                 tell_socket(sock, SocketEvent::Connected as u32);
             }
@@ -67,6 +68,7 @@ fn changed(sock: u64, known: &mut SocketState, new: u32) {
             tell_socket(sock, SocketEvent::PeerClosed as u32);
         }
         state::CLOSE => {
+            upstream::ended(sock, known);
             if known.seen != 0 {
                 tell_socket(sock, SocketEvent::Closed as u32);
             }
@@ -144,12 +146,15 @@ fn known(sock: u64, ino: u64) -> Option<*mut SocketState> {
 /// Exported, and so a function of its own to the verifier, with a stack of its own.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn endpoint_verdict(sock: u64) -> u32 {
-    let mut key = EndpointKey {
+    // Aligned, so that it is cleared word by word: memset would take stack of its own.
+    #[repr(align(8))]
+    struct Aligned(EndpointKey);
+    let Aligned(key) = &mut Aligned(EndpointKey {
         address: [0; 16],
         netns: netns(sock),
         port: walk::read_optional(sock, &globals::SOCK_NUM).unwrap_or(0),
         reserved: 0,
-    };
+    });
     address(
         sock,
         &globals::SOCK_RCV_SADDR,
@@ -157,7 +162,7 @@ pub(crate) extern "C" fn endpoint_verdict(sock: u64) -> u32 {
         &raw mut key.address,
     );
     // SAFETY: user space replaces the value whole.
-    if let Some(&verdict) = unsafe { ENDPOINTS.get(key) } {
+    if let Some(&verdict) = unsafe { ENDPOINTS.get(*key) } {
         return verdict;
     }
     address(
@@ -168,7 +173,7 @@ pub(crate) extern "C" fn endpoint_verdict(sock: u64) -> u32 {
     );
     key.port = remote_port(sock);
     // SAFETY: as above.
-    match unsafe { ENDPOINTS.get(key) } {
+    match unsafe { ENDPOINTS.get(*key) } {
         Some(&verdict) => verdict,
         None => VerdictCode::LookAgain as u32,
     }
@@ -233,7 +238,7 @@ extern "C" fn tell_socket(sock: u64, event: u32) -> u32 {
 
 /// Writes an address of `sock` to `to`: IPv4 in its IPv6 form, zeros when it is not known.
 #[inline(always)]
-fn address(sock: u64, v4: &Global<u32>, v6: &Global<u32>, to: *mut [u8; 16]) {
+pub(crate) fn address(sock: u64, v4: &Global<u32>, v6: &Global<u32>, to: *mut [u8; 16]) {
     let family: u16 = walk::read_field(sock, &globals::SOCK_FAMILY).unwrap_or(0);
     if family == walk::AF_INET6 {
         walk::copy_optional(sock, v6, to);
@@ -245,13 +250,13 @@ fn address(sock: u64, v4: &Global<u32>, v6: &Global<u32>, to: *mut [u8; 16]) {
 }
 
 #[inline(always)]
-fn remote_port(sock: u64) -> u16 {
+pub(crate) fn remote_port(sock: u64) -> u16 {
     u16::from_be(walk::read_optional(sock, &globals::SOCK_DPORT).unwrap_or(0))
 }
 
 /// Inode number of the network namespace of `sock`; 0 when it is not known.
 #[inline(always)]
-fn netns(sock: u64) -> u32 {
+pub(crate) fn netns(sock: u64) -> u32 {
     let offset = u64::from(globals::NET_NS.load());
     walk::read_optional::<u64>(sock, &globals::SOCK_NET)
         .and_then(|net| walk::read_optional(net + offset, &globals::NS_INUM))

@@ -48,14 +48,14 @@ static NEW_TASK: Array<Task> = Array::with_max_entries(1, 0);
 /// Whether the process may be timed. An array is asked, not a hash table: every switch of the host
 /// asks twice.
 #[inline(always)]
-fn is_timed(tgid: u32) -> bool {
+pub(crate) fn is_timed(tgid: u32) -> bool {
     TIMED
         .get(tgid & (TIMED_SLOTS - 1))
         .is_some_and(|&processes| processes != 0)
 }
 
 #[inline(always)]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: the helper has no preconditions.
     unsafe { bpf_ktime_get_ns() }
 }
@@ -135,6 +135,30 @@ fn begin(tgid: u32) {
         // SAFETY: as in `process_of`.
         add(unsafe { &mut *timed }, 1);
     }
+}
+
+/// Whether the process is timed and may tell of a wait at `now`: of so many in so long.
+#[inline(always)]
+pub(crate) fn may_tell(tgid: u32, now: u64) -> bool {
+    /// As a power of two of nanoseconds: 134 ms.
+    const SPAN: u32 = 27;
+    const WAITS: u64 = 128;
+    let slot = slot_of(tgid);
+    let Some(process) = PROCESSES.get_ptr_mut(slot) else {
+        return false;
+    };
+    // SAFETY: as in `process_of`.
+    let process = unsafe { &mut *process };
+    if process.span != now >> SPAN {
+        process.span = now >> SPAN;
+        process.waits = 0;
+    }
+    process.waits += 1;
+    let may = process.waits <= WAITS;
+    if !may {
+        count(Counter::WaitsUntold, 1);
+    }
+    may
 }
 
 #[inline(always)]

@@ -78,6 +78,7 @@ const AF_INET: u16 = 2;
 /// The address family of IPv6.
 pub(crate) const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
+const IPPROTO_UDP: u16 = 17;
 
 /// Address of the file that `fd` is.
 #[inline(always)]
@@ -121,6 +122,19 @@ pub(crate) fn sock(file: u64) -> Option<u64> {
         return None;
     }
     follow(socket, &globals::SOCKET_SK)
+}
+
+/// Address of the sock of the internet socket whose file is at `file`.
+#[inline(always)]
+pub(crate) fn internet_sock(file: u64) -> Option<u64> {
+    let sock = follow(follow(file, &globals::FILE_PRIVATE)?, &globals::SOCKET_SK)?;
+    matches!(read_field::<u16>(sock, &globals::SOCK_FAMILY)?, AF_INET | AF_INET6).then_some(sock)
+}
+
+/// Whether the internet socket `sock` speaks UDP.
+#[inline(always)]
+pub(crate) fn is_udp(sock: u64) -> bool {
+    read_optional::<u16>(sock, &globals::SOCK_PROTOCOL) == Some(IPPROTO_UDP)
 }
 
 /// What `sock` is, if it can carry MCP.

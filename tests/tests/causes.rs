@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::fixture::work::{META_CPU, META_WAITED, META_WALL};
+use mcpsonar_tests::fixture::work::{FETCHED, META_CPU, META_WAITED, META_WALL};
 use mcpsonar_tests::harness::{Run, Trace, check_lines, pick};
 use serde_json::Value;
 
@@ -156,5 +156,91 @@ fn waiting_for_a_child() -> Result<()> {
             call["upstreams"]
         );
     }
+    Ok(())
+}
+
+/// Calls wait for this one upstream, for at least so many milliseconds.
+fn waited_for(call: &Value, kind: &str, peer: Option<&str>, ms: f64) -> Result<()> {
+    let upstream = &call["upstreams"][0];
+    ensure!(upstream["kind"] == kind, "waited for {upstream}");
+    ensure!(
+        peer.is_none_or(|peer| upstream["peer"] == peer),
+        "waited for {upstream}"
+    );
+    let first_byte = upstream["first_byte_us"].as_f64();
+    ensure!(
+        first_byte.is_some_and(|us| us >= ms * 1000.0),
+        "the first byte came after {first_byte:?} us"
+    );
+    Ok(())
+}
+
+#[test]
+fn waiting_for_another_host() -> Result<()> {
+    let run = work("fetch", 30)?;
+    caused(&run, "fetch", "upstream")?;
+    for call in pick(&run.calls, "tool", "fetch") {
+        waited_for(call, "connection", None, 30.0)?;
+        let upstream = &call["upstreams"][0];
+        ensure!(upstream["bytes"] == FETCHED, "moved {}", upstream["bytes"]);
+        ensure!(upstream["connect_us"].as_f64() > Some(0.0), "no connection");
+    }
+    Ok(())
+}
+
+#[test]
+fn waiting_for_a_name_server() -> Result<()> {
+    let run = work("lookup", 30)?;
+    caused(&run, "lookup", "upstream")?;
+    for call in pick(&run.calls, "tool", "lookup") {
+        waited_for(call, "lookup", Some("slow.test"), 30.0)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn being_throttled() -> Result<()> {
+    caused(&work("throttle", 5)?, "throttle", "throttled")
+}
+
+/// How much of the latency these parts hold.
+fn share(call: &Value, parts: &[&str]) -> f64 {
+    let part = |part: &&str| call["parts_us"][*part].as_f64().unwrap_or(0.0);
+    parts.iter().map(part).sum::<f64>() / call["latency_us"].as_f64().unwrap_or(f64::INFINITY)
+}
+
+#[test]
+fn being_overloaded() -> Result<()> {
+    let script = ["--script", "overload", "--calls", "100", "--ms", "5"];
+    let run = Trace::new("causes_overload")?.client(&script, &["--read-size", "4096"])?;
+    let calls = pick(&run.calls, "tool", "hold");
+    // The server's buffer may have the beginning of a request long before its end.
+    let queued = |call: &&&Value| share(call, &["request_queue", "transfer"]) > 0.5;
+    let right = calls.iter().filter(queued).count();
+    ensure!(
+        calls.len() == CALLS && right >= RIGHT,
+        "{right} of {} calls waited to be read",
+        calls.len()
+    );
+    Ok(())
+}
+
+#[test]
+fn a_client_that_does_not_read() -> Result<()> {
+    let run = Trace::new("causes_slowread")?.client(&["--script", "slowread"], &[])?;
+    let calls = pick(&run.calls, "tool", "big");
+    // The first answer may be read by a read that was under way. The second fills the pipe; the others
+    // are written to one that is full, and their server cannot begin before.
+    let unread = |call: &&&Value| share(call, &["response_queue", "transfer"]) > 0.5;
+    let blocked = |call: &&&Value| call["dominant_cause"] == "blocked_write";
+    let (unread, blocked) = (
+        calls.iter().filter(unread).count(),
+        calls.iter().filter(blocked).count(),
+    );
+    ensure!(
+        calls.len() == 4 && unread >= 1 && blocked >= 1 && unread + blocked >= 3,
+        "of {} answers {unread} lay unread, and {blocked} calls waited for the pipe",
+        calls.len()
+    );
     Ok(())
 }

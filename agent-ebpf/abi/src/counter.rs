@@ -24,11 +24,13 @@ pub enum Counter {
     ScratchBusy = 8,
     /// Processes and threads whose time found no room in its tables.
     TimeTableFull = 9,
+    /// Waits for other hosts left out: the process has too many.
+    WaitsUntold = 10,
 }
 
 impl Counter {
     /// Every counter, in order of index.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Records,
         Self::RingFull,
         Self::RingFullBytes,
@@ -39,6 +41,7 @@ impl Counter {
         Self::ProcessTableFull,
         Self::ScratchBusy,
         Self::TimeTableFull,
+        Self::WaitsUntold,
     ];
 
     /// Stable name for output.
@@ -55,6 +58,7 @@ impl Counter {
             Self::ProcessTableFull => "process_table_full",
             Self::ScratchBusy => "scratch_busy",
             Self::TimeTableFull => "time_table_full",
+            Self::WaitsUntold => "waits_untold",
         }
     }
 }

@@ -14,12 +14,12 @@ mod tunable;
 
 pub use counter::Counter;
 pub use map::{
-    ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, Membership, SocketState,
-    StreamState, VerdictCode, VerdictEntry,
+    ENTRY_SLOTS, EndpointKey, Entry, MAX_ENDPOINTS, MAX_PROCESSES, MAX_SOCKETS, MAX_STREAMS, MAX_UPSTREAMS, Membership,
+    SocketState, StreamState, UpstreamState, VerdictCode, VerdictEntry,
 };
 pub use record::{
-    ARGS_MAX, BindRecord, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketEvent,
-    SocketRecord, Tcp, flags,
+    ANSWER_MAX, ARGS_MAX, BindRecord, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord,
+    LookupRecord, SocketEvent, SocketRecord, Tcp, WaitKind, WaitRecord, flags,
 };
 #[cfg(feature = "user")]
 pub use record::{DecodeError, Record};
@@ -27,4 +27,4 @@ pub use time::{MAX_TIMED_PROCESSES, MAX_TIMED_THREADS, TIMED_SLOTS, Times, Total
 pub use tunable::{ABSENT, FIELDS, Field, global};
 
 /// Version of the layouts below.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;

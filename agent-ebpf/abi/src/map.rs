@@ -80,6 +80,29 @@ pub struct SocketState {
     pub reserved: u16,
 }
 
+/// Connections to other hosts of processes whose time is accounted for; the oldest give way.
+pub const MAX_UPSTREAMS: u32 = 8192;
+
+/// A connection that a process has opened, and what it waits for (value of `UPSTREAMS`, by address of
+/// its sock). Owned by the programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamState {
+    /// Inode number; tells a reused sock.
+    pub ino: u64,
+    /// When it last moved a byte, CLOCK_MONOTONIC nanoseconds.
+    pub since: u64,
+    /// Bytes sent that the agent has not been told of.
+    pub sent: u64,
+    /// Bytes received, likewise.
+    pub received: u64,
+    /// The process that has used it last.
+    pub tgid: u32,
+    /// 0 when the other side has opened it, and until something was asked; 1 while no byte of the
+    /// answer has come; 2 from then on.
+    pub phase: u32,
+}
+
 /// What was decided about a stream (value of `VERDICTS`, by key). Owned by user space, but for TCP
 /// streams that the programs have judged by their endpoint: those have `stream` 0.
 #[repr(C)]

@@ -22,6 +22,8 @@ pub enum Kind {
     Bind = 6,
     /// A [`LifeRecord`]: a process has mapped executable code from a file; `value` is 0.
     Mapped = 7,
+    /// A [`WaitRecord`], of a DNS lookup followed by the answer: a process waited for another host.
+    Wait = 8,
 }
 
 /// What every record begins with.
@@ -183,6 +185,59 @@ pub struct BindRecord {
     pub moves: u32,
 }
 
+/// What a process waited for.
+#[repr(u16)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitKind {
+    /// A connection that it opens.
+    Connect = 1,
+    /// The first byte of an answer: since the last byte of what it wrote.
+    Answer = 2,
+    /// More of the answer: since the byte before.
+    More = 3,
+    /// An answer of a name server.
+    Lookup = 4,
+    /// Nothing more: the connection has ended, and this is what is left to tell.
+    End = 5,
+}
+
+/// Bytes of a name server's answer that a [`WaitRecord`] can hold.
+pub const ANSWER_MAX: usize = 512;
+
+/// A process waited for the other end of a connection that it has opened.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitRecord {
+    /// Kind [`Kind::Wait`]; the payload is a name server's answer.
+    pub header: Header,
+    /// When it began to wait, CLOCK_MONOTONIC nanoseconds.
+    pub from: u64,
+    /// When that ended.
+    pub to: u64,
+    /// Bytes sent since the connection's previous record.
+    pub sent: u64,
+    /// Bytes received since then.
+    pub received: u64,
+    /// Address of the other end; IPv4 as `::ffff:a.b.c.d`.
+    pub remote: [u8; 16],
+    /// Its port.
+    pub remote_port: u16,
+    /// A [`WaitKind`].
+    pub what: u16,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+}
+
+/// A [`WaitRecord`] with an answer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LookupRecord {
+    /// The fixed part.
+    pub wait: WaitRecord,
+    /// The answer, valid up to `wait.header.captured`.
+    pub answer: [u8; ANSWER_MAX],
+}
+
 /// A process was created or has ended.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,9 +283,11 @@ pub struct Chunk<const N: usize> {
 pub const CHUNK_SIZES: [usize; 5] = [0, 256, 1024, 4096, 16384];
 
 const _: () = {
+    assert!(size_of::<WaitRecord>() == 72 && align_of::<WaitRecord>() == 8);
+    assert!(offset_of!(LookupRecord, answer) == 72);
     assert!(size_of::<Header>() == 16 && align_of::<Header>() == 4);
     assert!(size_of::<Tcp>() == 16 && align_of::<Tcp>() == 4);
-    assert!(size_of::<DataRecord>() == 216 && align_of::<DataRecord>() == 8);
+    assert!(size_of::<DataRecord>() == 232 && align_of::<DataRecord>() == 8);
     assert!(offset_of!(DataRecord, stream) == 16);
     assert!(offset_of!(DataRecord, ino) == 40);
     assert!(offset_of!(DataRecord, entered) == 48);
@@ -238,7 +295,7 @@ const _: () = {
     assert!(offset_of!(DataRecord, at) == 80);
     assert!(offset_of!(DataRecord, flags) == 84);
     assert!(offset_of!(DataRecord, totals) == 88);
-    assert!(offset_of!(DataRecord, tcp) == 200);
+    assert!(offset_of!(DataRecord, tcp) == 216);
     assert!(size_of::<SocketRecord>() == 120 && align_of::<SocketRecord>() == 8);
     assert!(offset_of!(SocketRecord, local) == 40);
     assert!(offset_of!(SocketRecord, event) == 76);

@@ -16,7 +16,7 @@ pub const TIMED_SLOTS: u32 = 4096;
 pub struct Times {
     /// On a CPU, but for direct reclaim.
     pub on_cpu: u64,
-    /// Runnable without a CPU: woken or preempted, not yet switched in. CFS throttling is in here.
+    /// Runnable without a CPU: woken or preempted, not yet switched in.
     pub run_queue: u64,
     /// Uninterruptible sleep that the kernel calls I/O (`task_struct.in_iowait`).
     pub disk: u64,
@@ -27,6 +27,8 @@ pub struct Times {
     pub memory: u64,
     /// Interruptible sleep inside a write: the pipe or the socket was full.
     pub blocked_write: u64,
+    /// Runnable, but its control group had used up its CPU quota when it left its CPU or woke up.
+    pub throttled: u64,
 }
 
 /// Running totals at an instant: of a read when it returned, of a write when it was entered. All
@@ -48,8 +50,8 @@ pub struct Totals {
 }
 
 const _: () = {
-    assert!(size_of::<Times>() == 48 && align_of::<Times>() == 8);
-    assert!(size_of::<Totals>() == 112 && align_of::<Totals>() == 8);
+    assert!(size_of::<Times>() == 56 && align_of::<Times>() == 8);
+    assert!(size_of::<Totals>() == 128 && align_of::<Totals>() == 8);
     assert!(TIMED_SLOTS.is_power_of_two());
 };
 
@@ -66,7 +68,7 @@ mod words {
         /// From its words.
         #[must_use]
         pub fn from_words(words: [u64; TIMES]) -> Self {
-            let [on_cpu, run_queue, disk, blocked, memory, blocked_write] = words;
+            let [on_cpu, run_queue, disk, blocked, memory, blocked_write, throttled] = words;
             Self {
                 on_cpu,
                 run_queue,
@@ -74,6 +76,7 @@ mod words {
                 blocked,
                 memory,
                 blocked_write,
+                throttled,
             }
         }
 
@@ -87,8 +90,9 @@ mod words {
                 blocked,
                 memory,
                 blocked_write,
+                throttled,
             } = *self;
-            [on_cpu, run_queue, disk, blocked, memory, blocked_write]
+            [on_cpu, run_queue, disk, blocked, memory, blocked_write, throttled]
         }
     }
 
@@ -96,10 +100,10 @@ mod words {
         /// From its words.
         #[must_use]
         pub fn from_words(words: [u64; TOTALS]) -> Self {
-            let [a, b, c, d, e, f, g, h, i, j, k, l, faults, bytes] = words;
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, faults, bytes] = words;
             Self {
-                process: Times::from_words([a, b, c, d, e, f]),
-                thread: Times::from_words([g, h, i, j, k, l]),
+                process: Times::from_words([a, b, c, d, e, f, g]),
+                thread: Times::from_words([h, i, j, k, l, m, n]),
                 faults,
                 bytes,
             }

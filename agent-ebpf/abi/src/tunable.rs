@@ -60,6 +60,7 @@ const fn optional(global: &'static str, of: &'static str, member: &'static str, 
     }
 }
 
+const THROTTLING: &str = "CPU quotas that are used up";
 const ADDRESSES: &str = "addresses of TCP connections";
 const NETNS: &str = "network namespaces of TCP connections";
 const OFFSETS: &str = "which bytes were moved on connections that were open before";
@@ -90,6 +91,9 @@ pub const FIELDS: &[Field] = &[
             "waiting for memory, but for reclaim",
         )
     },
+    optional("TASK_SE", "task_struct", "se", THROTTLING),
+    optional("SE_CFS_RQ", "sched_entity", "cfs_rq", THROTTLING),
+    optional("CFS_RQ_THROTTLED", "cfs_rq", "throttle_count", THROTTLING),
     optional("TASK_MAJ_FLT", "task_struct", "maj_flt", "major page faults"),
     field("SIGNAL_LIVE", "signal_struct", "live"),
     field("MM_ARG_START", "mm_struct", "arg_start"),

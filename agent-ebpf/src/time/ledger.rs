@@ -24,6 +24,7 @@ pub(crate) enum State {
     Blocked = 4,
     Memory = 5,
     Writing = 6,
+    Throttled = 7,
 }
 
 /// Slots by state: a power of two, so that a masked index is within bounds to the verifier.
@@ -44,6 +45,10 @@ pub(crate) struct Process {
     pub(crate) faults: u64,
     /// Bytes read and written.
     pub(crate) bytes: u64,
+    /// The span of time that `waits` is about.
+    pub(crate) span: u64,
+    /// Waits for other hosts within it.
+    pub(crate) waits: u64,
     /// Whose these are; 0 for nobody's.
     pub(crate) tgid: u64,
 }

@@ -62,7 +62,7 @@ pub(crate) fn woken_new(ctx: RawTracePointContext) -> i32 {
 fn wakes(task: u64) -> i32 {
     let thread = identity(task);
     if is_timed((thread >> 32) as u32) {
-        queued(thread);
+        queued(thread, task);
     }
     0
 }
@@ -133,7 +133,11 @@ extern "C" fn switched_out(pid_tgid: u64, address: u64, state: u32, now: u64) ->
     let Some(process) = process else { return 0 };
     task.runs = 0;
     let next = if state == bits::RUNNING {
-        State::RunQueue
+        if is_throttled(address) {
+            State::Throttled
+        } else {
+            State::RunQueue
+        }
     } else if task.reclaims != 0 || is_set(address, &globals::TASK_IN_MEMSTALL) {
         State::Memory
     } else if state & bits::UNINTERRUPTIBLE != 0 {
@@ -167,6 +171,19 @@ fn is_set(task: u64, field: &Global<u32>) -> bool {
     walk::read::<u8>(task + u64::from(bit / 8)).is_some_and(|byte| byte >> (bit % 8) & 1 != 0)
 }
 
+/// Whether the CPU quota is used up of a control group that the task at `task` is in.
+#[inline(always)]
+fn is_throttled(task: u64) -> bool {
+    let offset = globals::TASK_SE.load();
+    if offset == agent_abi::ABSENT {
+        return false;
+    }
+    walk::read_optional::<u64>(task + u64::from(offset), &globals::SE_CFS_RQ)
+        .filter(|&queue| queue != 0)
+        .and_then(|queue| walk::read_optional::<u32>(queue, &globals::CFS_RQ_THROTTLED))
+        .is_some_and(|groups| groups != 0)
+}
+
 /// The thread takes a CPU.
 ///
 /// Exported as above.
@@ -186,20 +203,25 @@ extern "C" fn switched_in(pid_tgid: u64, now: u64) -> u32 {
     1
 }
 
-/// The thread waits for a CPU from now on, unless it has one.
+/// The thread, whose task is at `address`, waits for a CPU from now on, unless it has one.
 ///
 /// Exported as above.
 #[unsafe(no_mangle)]
-extern "C" fn queued(pid_tgid: u64) -> u32 {
+extern "C" fn queued(pid_tgid: u64, address: u64) -> u32 {
     let Some(task) = task(pid_tgid) else { return 0 };
     let Some(process) = process_of(task, pid_tgid) else {
         return 0;
     };
     // A wake-up that comes before its thread has gone to sleep changes nothing.
-    if task.runs != 0 || task.state == State::RunQueue as u32 {
+    if task.runs != 0 || task.state == State::RunQueue as u32 || task.state == State::Throttled as u32 {
         return 0;
     }
-    pass(task, process, State::RunQueue, now());
+    let state = if is_throttled(address) {
+        State::Throttled
+    } else {
+        State::RunQueue
+    };
+    pass(task, process, state, now());
     1
 }
 

@@ -400,6 +400,9 @@ impl Connection {
         let response = call.response.filter(|_| call.loss.is_empty())?;
         let lacks = |half: &Half, direction: Direction| {
             let (writer, reader) = self.sides_seen[direction as usize];
+            // Who answers has read the request.
+            let answers = direction == call.direction && self.sides_seen[direction.reversed() as usize].0;
+            let reader = reader || answers;
             let unwritten = half.first_written.is_none() || half.last_written.is_none();
             let unread = half.first_read.is_none() || half.last_read.is_none();
             (writer && unwritten, reader && unread)

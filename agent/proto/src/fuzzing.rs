@@ -41,6 +41,7 @@ fn limits() -> Limits {
         h2_streams: 4,
         hpack_table_bytes: 256,
         ws_inflated_bytes: 16 * 1024,
+        decode_window_bytes: 1 << 20,
         exchanges: 4,
         sessions: 4,
         streams: 8,

@@ -14,9 +14,12 @@
 //!   proportion to what the window can hold.
 //!
 //! What is left is sleep. As far as a request to an upstream, or a child process, was outstanding
-//! then, it was a wait for that; the rest was a lock or a timer. CFS throttling looks like a wait for a
-//! CPU to the scheduler, and takes its part of that. Uninterruptible sleep that the kernel does not
-//! call I/O is a file system's journal where there was I/O too, and unknown where there was none.
+//! then, it was a wait for that; the rest was a lock or a timer. Uninterruptible sleep that the kernel
+//! does not call I/O is a file system's journal where there was I/O too, and unknown where there was
+//! none.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use agent_abi::{Times, Totals};
 use mcp_proto::Nanos;
@@ -35,18 +38,50 @@ pub struct Snapshot {
     pub totals: Totals,
 }
 
-/// A time during which the server waited for an answer of someone else: from the last byte of a
-/// request to the first byte of its answer, or from the start of a child process to its end.
+/// A time during which the server waited for someone else: from the last byte of a request to the
+/// first byte of its answer, from there to more of it, while it connected, or from the start of a
+/// child process to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamWait {
-    /// Whom for: a host or an address, or what the child was started as.
+    /// Whom for: a host or an address, the name that was looked up, or what the child was started as.
     pub peer: Box<str>,
+    /// What that is.
+    pub kind: UpstreamKind,
+    /// Which part of the conversation it was.
+    pub phase: Phase,
+    /// Its address, where it has one.
+    pub address: Option<SocketAddr>,
     /// When it began.
     pub from: Nanos,
     /// When it ended.
     pub to: Nanos,
     /// Bytes sent and received.
     pub bytes: u64,
+    /// How the child ended, as a shell has it.
+    pub exit_status: Option<i32>,
+}
+
+/// Part of the conversation with an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Until the connection was there.
+    Connect,
+    /// From the request to the first byte of the answer.
+    FirstByte,
+    /// Anything else.
+    Rest,
+}
+
+/// What a server waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamKind {
+    /// A connection that it has opened.
+    Connection,
+    /// A name server's answer.
+    Lookup,
+    /// A child process.
+    Process,
 }
 
 /// Someone the server waited for during a call.
@@ -54,10 +89,20 @@ pub struct UpstreamWait {
 pub struct Upstream {
     /// As of [`UpstreamWait`].
     pub peer: Box<str>,
+    /// As of [`UpstreamWait`].
+    pub kind: UpstreamKind,
+    /// Address of a connection's other end.
+    pub address: Option<SocketAddr>,
     /// Microseconds of the window.
     pub us: f64,
     /// Bytes sent and received.
     pub bytes: u64,
+    /// Microseconds until the connection was there, of the one that took longest within the window.
+    pub connect_us: Option<f64>,
+    /// Microseconds from a request to the first byte of its answer, likewise.
+    pub first_byte_us: Option<f64>,
+    /// How the child ended, as a shell has it; of several the first that failed.
+    pub exit_status: Option<i32>,
 }
 
 /// What is known of a call's server window.
@@ -69,10 +114,19 @@ pub struct Window<'a> {
     pub to: Snapshot,
     /// Other calls of the process overlap it.
     pub shared: bool,
-    /// Nanoseconds for which the process's cgroup was throttled within it.
-    pub throttled: Nanos,
     /// What the process waited for; need not lie within the window.
     pub waits: &'a [UpstreamWait],
+}
+
+/// What the process used within the window, in all of its threads and for all of its calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Resources {
+    /// Microseconds on a CPU.
+    pub cpu_us: f64,
+    /// Major page faults.
+    pub major_faults: u64,
+    /// Bytes read and written on streams that carry MCP.
+    pub stream_bytes: u64,
 }
 
 /// The answer.
@@ -84,10 +138,12 @@ pub struct Account {
     pub dominant: Option<&'static str>,
     /// Whom the process waited for, the longest wait first.
     pub upstreams: Vec<Upstream>,
+    /// What the process used.
+    pub resources: Option<Resources>,
 }
 
 /// States of [`Times`], as nanoseconds.
-const STATES: usize = 6;
+const STATES: usize = 7;
 type Spent = [f64; STATES];
 
 /// Accounts for a window.
@@ -107,10 +163,9 @@ pub fn account(window: &Window<'_>) -> Account {
     } else {
         fit(process, length)
     };
-    let [on_cpu, run_queue, disk, blocked, memory, blocked_write] = own;
+    let [on_cpu, run_queue, disk, blocked, memory, blocked_write, throttled] = own;
     let asleep = (length - sum(own)).max(0.0);
     let upstream = asleep.min(waited(window, |_| true));
-    let throttled = run_queue.min(nanos(window.throttled));
     let (disk, unknown) = if disk > 0.0 {
         (disk + blocked, 0.0)
     } else {
@@ -118,7 +173,7 @@ pub fn account(window: &Window<'_>) -> Account {
     };
     let parts = [
         ("on_cpu", on_cpu),
-        ("run_queue", run_queue - throttled),
+        ("run_queue", run_queue),
         ("disk", disk),
         ("upstream", upstream),
         ("lock_or_timer", asleep - upstream),
@@ -156,6 +211,16 @@ pub fn account(window: &Window<'_>) -> Account {
         },
         dominant,
         upstreams: upstreams(window),
+        resources: Some(resources(window)),
+    }
+}
+
+fn resources(window: &Window<'_>) -> Resources {
+    let (from, to) = (&window.from.totals, &window.to.totals);
+    Resources {
+        cpu_us: nanos(to.process.on_cpu.saturating_sub(from.process.on_cpu)) / 1000.0,
+        major_faults: to.faults.saturating_sub(from.faults),
+        stream_bytes: to.bytes.saturating_sub(from.bytes),
     }
 }
 
@@ -203,21 +268,30 @@ fn waited(window: &Window<'_>, wanted: impl Fn(&UpstreamWait) -> bool) -> f64 {
 }
 
 fn upstreams(window: &Window<'_>) -> Vec<Upstream> {
-    let within = |wait: &&UpstreamWait| wait.from < window.to.at && wait.to > window.from.at;
-    let mut peers: Vec<&str> = window.waits.iter().filter(within).map(|wait| &*wait.peer).collect();
-    peers.sort_unstable();
-    peers.dedup();
-    let mut upstreams: Vec<Upstream> = peers
-        .into_iter()
-        .map(|peer| {
-            let of_peer = window.waits.iter().filter(within).filter(|wait| &*wait.peer == peer);
-            Upstream {
-                peer: peer.into(),
-                us: waited(window, |wait| &*wait.peer == peer) / 1000.0,
-                bytes: of_peer.map(|wait| wait.bytes).sum(),
-            }
-        })
-        .collect();
+    let within = |wait: &&UpstreamWait| wait.from <= window.to.at && wait.to >= window.from.at;
+    let mut peers: BTreeMap<(UpstreamKind, &str), Vec<&UpstreamWait>> = BTreeMap::new();
+    for wait in window.waits.iter().filter(within) {
+        peers.entry((wait.kind, &wait.peer)).or_default().push(wait);
+    }
+    let upstream = |((kind, peer), waits): ((UpstreamKind, &str), Vec<&UpstreamWait>)| {
+        let longest = |phase| {
+            let of_phase = waits.iter().filter(|wait| wait.phase == phase);
+            let longest = of_phase.map(|wait| wait.to.saturating_sub(wait.from)).max();
+            longest.map(|longest| nanos(longest) / 1000.0)
+        };
+        let statuses = || waits.iter().filter_map(|wait| wait.exit_status);
+        Upstream {
+            peer: peer.into(),
+            kind,
+            address: waits.iter().find_map(|wait| wait.address),
+            us: waited(window, |wait| wait.kind == kind && &*wait.peer == peer) / 1000.0,
+            bytes: waits.iter().map(|wait| wait.bytes).sum(),
+            connect_us: longest(Phase::Connect),
+            first_byte_us: longest(Phase::FirstByte).filter(|_| kind != UpstreamKind::Process),
+            exit_status: statuses().find(|status| *status != 0).or_else(|| statuses().next()),
+        }
+    };
+    let mut upstreams: Vec<Upstream> = peers.into_iter().map(upstream).collect();
     upstreams.sort_by(|a, b| b.us.total_cmp(&a.us));
     upstreams
 }

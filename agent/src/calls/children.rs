@@ -1,10 +1,12 @@
 //! Child processes that servers start, and wait for.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 
 use mcp_proto::Nanos;
 
-use super::causes::UpstreamWait;
+use super::causes::{Phase, UpstreamKind, UpstreamWait};
 
 /// Running processes whose start is kept; those with the lowest pid give way.
 const MAX_RUNNING: usize = 16_384;
@@ -43,7 +45,8 @@ impl Children {
         }
     }
 
-    pub(super) fn exited(&mut self, pid: u32, to: Nanos) {
+    /// A process has ended, with a status as `wait` gives it.
+    pub(super) fn exited(&mut self, pid: u32, status: u32, to: Nanos) {
         self.ended.remove(&pid);
         let Some(Child { parent, from, name }) = self.running.remove(&pid) else {
             return;
@@ -51,9 +54,13 @@ impl Children {
         let ended = self.ended.entry(parent).or_default();
         ended.push_back(UpstreamWait {
             peer: name,
+            kind: UpstreamKind::Process,
+            phase: Phase::Rest,
+            address: None,
             from,
             to,
             bytes: 0,
+            exit_status: Some(shell_status(status)),
         });
         if ended.len() > MAX_ENDED {
             ended.pop_front();
@@ -74,6 +81,13 @@ impl Children {
     }
 }
 
+/// A status of `wait` as a shell has it: a signal counts from 128 on.
+fn shell_status(status: u32) -> i32 {
+    let status = ExitStatus::from_raw(status.cast_signed());
+    let signal = || status.signal().map_or(0, |signal| 128 + signal);
+    status.code().unwrap_or_else(signal)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,10 +99,10 @@ mod tests {
             children.forked(pid, 1, from);
             children.executed(pid, format!("p{pid}").as_bytes());
         }
-        children.exited(10, 150);
-        children.exited(11, 160);
-        children.exited(12, 250);
-        children.exited(99, 1);
+        children.exited(10, 0, 150);
+        children.exited(11, 3 << 8, 160);
+        children.exited(12, 9, 250);
+        children.exited(99, 0, 1);
         let peers = |parent, from, to| -> Vec<_> {
             let between = children.between(parent, from, to);
             between
@@ -99,5 +113,11 @@ mod tests {
         assert_eq!(peers(1, 100, 200), [("p11".into(), 110, 160)]);
         assert_eq!(peers(1, 0, 300).len(), 3);
         assert_eq!(peers(2, 0, 300), []);
+        let statuses = children
+            .between(1, 0, 300)
+            .iter()
+            .map(|wait| wait.exit_status)
+            .collect::<Vec<_>>();
+        assert_eq!(statuses, [Some(0), Some(3), Some(137)]);
     }
 }

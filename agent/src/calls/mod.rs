@@ -14,6 +14,7 @@ pub mod recording;
 mod sessions;
 mod sockets;
 pub mod trace_id;
+mod upstreams;
 mod windows;
 
 pub use endpoints::EndpointJudgement;

@@ -18,6 +18,7 @@ use super::record::{CallRecord, CallSource, FaultRecord};
 use super::sessions::Sessions;
 use super::sockets::Sockets;
 use super::trace_id::Run;
+use super::upstreams::Upstreams;
 use super::windows::Windows;
 use crate::host::{ClockOffset, FactsSource, ProcessFacts, Processes};
 use crate::sink::Losses;
@@ -65,6 +66,7 @@ pub struct Pipeline<S> {
     programs: Programs,
     windows: Windows,
     children: Children,
+    upstreams: Upstreams,
     origin: Origin,
     selection: Selection,
     /// Processes with sockets that carry TLS.
@@ -92,6 +94,7 @@ impl<S: FactsSource> Pipeline<S> {
             programs: Programs::default(),
             windows: Windows::default(),
             children: Children::default(),
+            upstreams: Upstreams::default(),
             origin,
             selection,
             sealed: Vec::new(),
@@ -120,7 +123,8 @@ impl<S: FactsSource> Pipeline<S> {
                 self.children.executed(header.tgid, comm);
                 self.programs.executed(header.tgid, comm, args);
             }
-            Record::Exit(exit) => self.exited(exit.header.tgid, exit.at),
+            Record::Exit(exit) => self.exited(exit.header.tgid, exit.value, exit.at),
+            Record::Wait(wait, answer) => self.upstreams.record(&wait, answer),
             // That is the sensor's business.
             Record::Mapped(_) => {}
         }
@@ -241,9 +245,10 @@ impl<S: FactsSource> Pipeline<S> {
         }
     }
 
-    fn exited(&mut self, pid: u32, at: Nanos) {
+    fn exited(&mut self, pid: u32, status: u32, at: Nanos) {
         self.programs.exited(pid);
-        self.children.exited(pid, at);
+        self.upstreams.exited(pid);
+        self.children.exited(pid, status, at);
         if let Some(process) = self.processes.exited(pid, at) {
             self.tracker.process_exited(process, at);
         }
@@ -297,7 +302,8 @@ impl<S: FactsSource> Pipeline<S> {
             Direction::ServerToClient => client,
         };
         let source = CallSource {
-            account: responder.and_then(|facts| self.windows.account(&call, facts.pid, &self.children)),
+            account: responder
+                .and_then(|facts| self.windows.account(&call, facts.pid, &self.children, &self.upstreams)),
             run,
             connection: &key,
             client,

@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
-    causes::{Account, Upstream},
+    causes::{Account, Resources, Upstream},
     parts::{Instants, Parts, micros},
     trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId, session_id},
 };
@@ -97,6 +97,8 @@ pub struct CallRecord {
     pub upstreams: Vec<Upstream>,
     /// Whether other calls of the server overlap it, and share its causes.
     pub shared_window: bool,
+    /// What the server's process used meanwhile.
+    pub resources: Option<Resources>,
     /// What of it was not seen.
     #[serde(serialize_with = "losses")]
     pub loss: Vec<Loss>,
@@ -263,6 +265,7 @@ impl CallRecord {
             dominant_cause: account.dominant,
             upstreams: account.upstreams,
             shared_window: shared,
+            resources: account.resources,
             loss: call.loss,
             result_type: call.result_type.map(result_type_code),
             task: call.task.map(TaskRecord::new),

@@ -64,6 +64,13 @@ impl RecordingHeader {
     }
 }
 
+/// Whether a file that begins with these bytes is a recording, be it of another version.
+#[must_use]
+pub fn is_recording(beginning: &[u8]) -> bool {
+    let first = format!("{{\"magic\":\"{MAGIC}\"");
+    beginning.starts_with(first.as_bytes())
+}
+
 /// A piece of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {

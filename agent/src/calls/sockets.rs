@@ -99,7 +99,7 @@ pub(super) struct Sockets {
 }
 
 /// The address of 16 bytes, IPv4 where it is mapped.
-fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
+pub(super) fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
     let ip = Ipv6Addr::from(bytes);
     let ip = ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4);
     SocketAddr::new(ip, port)

@@ -7,6 +7,7 @@ use mcp_proto::{Call, Direction, Nanos, ProcessId};
 
 use super::causes::{Account, Snapshot, Window, account};
 use super::children::Children;
+use super::upstreams::Upstreams;
 
 /// Snapshots that are kept; the oldest give way, and the calls that began with them have no causes.
 const MAX_SNAPSHOTS: usize = 16_384;
@@ -59,7 +60,13 @@ impl Windows {
 
     /// What the responder of a call, which has this pid, spent its time on, and whether it shared it
     /// with other calls. `None` where that was not measured.
-    pub(super) fn account(&mut self, call: &Call, pid: u32, children: &Children) -> Option<(Account, bool)> {
+    pub(super) fn account(
+        &mut self,
+        call: &Call,
+        pid: u32,
+        children: &Children,
+        upstreams: &Upstreams,
+    ) -> Option<(Account, bool)> {
         let responder = match call.direction {
             Direction::ClientToServer => call.server.process,
             Direction::ServerToClient => call.client.process,
@@ -72,12 +79,13 @@ impl Windows {
             self.evicted += u64::from(measured && self.ages.len() == MAX_SNAPSHOTS);
             return None;
         };
+        let mut waits = children.between(pid, from.at, to.at);
+        waits.extend(upstreams.between(pid, from.at, to.at));
         let window = Window {
             from,
             to,
             shared,
-            throttled: 0,
-            waits: &children.between(pid, from.at, to.at),
+            waits: &waits,
         };
         Some((account(&window), shared))
     }

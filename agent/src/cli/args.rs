@@ -46,6 +46,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Print the calls of a recording
     Replay(ReplayArgs),
+    /// Explain one call: where its time went and why, whom the server waited for, which flags were raised
+    Explain(ExplainArgs),
     /// Say what this kernel, container and set of privileges allow, what is off and why
     Doctor(DoctorArgs),
     /// List processes that may be MCP endpoints, and whether their TLS can be seen
@@ -134,6 +136,26 @@ pub struct ReplayArgs {
     /// Where else to send calls.
     #[command(flatten)]
     pub otlp: OtlpArgs,
+}
+
+/// Explain one call.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// Id of the call, or the beginning of it; `slowest` for the one that took longest
+    #[arg(value_name = "CALL")]
+    pub call: String,
+    /// Where the call is: what `trace --json` has written, or a recording
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub from: PathBuf,
+    /// What `trace --events` has written, for the flags that were raised then
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub events: Option<PathBuf>,
+    /// Print one JSON object: the call, with its flags
+    #[arg(long)]
+    pub json: bool,
+    /// Colours: auto means on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorArg,
 }
 
 /// Say what works here.

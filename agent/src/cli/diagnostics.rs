@@ -8,8 +8,13 @@ struct Stderr;
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Libraries tell more than anybody wants to know.
-        metadata.level() <= Level::Warn || metadata.target().starts_with("mcpsonar")
+        // Libraries tell more than anybody wants to know; rustls tells of what strangers have sent.
+        let level = if metadata.target().starts_with("rustls") {
+            Level::Error
+        } else {
+            Level::Warn
+        };
+        metadata.level() <= level || metadata.target().starts_with("mcpsonar")
     }
 
     fn log(&self, record: &Record<'_>) {

@@ -5,6 +5,7 @@ mod bench;
 mod diagnostics;
 mod doctor;
 mod events;
+mod explain;
 mod failure;
 mod outputs;
 mod pages;
@@ -15,8 +16,8 @@ mod stats;
 mod trace;
 
 pub use args::{
-    CaptureArgs, Cli, ColorArg, Command, DoctorArgs, FormatArgs, HistogramsArg, MetricsArgs, OtlpArgs, OtlpProtocolArg,
-    PsArgs, RecordArgs, ReplayArgs, TargetArgs, TemporalityArg, TierArg, TraceArgs,
+    CaptureArgs, Cli, ColorArg, Command, DoctorArgs, ExplainArgs, FormatArgs, HistogramsArg, MetricsArgs, OtlpArgs,
+    OtlpProtocolArg, PsArgs, RecordArgs, ReplayArgs, TargetArgs, TemporalityArg, TierArg, TraceArgs,
 };
 pub use failure::Failure;
 pub use outputs::{Console, outputs};
@@ -31,6 +32,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Trace(args) => trace::run(args),
         Command::Record(args) => record::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Ps(args) => ps::run(args),
         Command::Completions { shell } => pages::completions(*shell).map(|()| 0),

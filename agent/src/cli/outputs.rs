@@ -119,11 +119,11 @@ fn open(format: &FormatArgs, console: Console) -> Result<Opened, Failure> {
 }
 
 /// NO_COLOR counts when it is set and not empty (no-color.org).
-fn no_color() -> bool {
+pub(super) fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-fn colour(choice: ColorArg, terminal: bool, no_color: bool) -> Colour {
+pub(super) fn colour(choice: ColorArg, terminal: bool, no_color: bool) -> Colour {
     match choice {
         ColorArg::Always => Colour::On,
         ColorArg::Auto if terminal && !no_color => Colour::On,

@@ -49,7 +49,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn replay<R: io::BufRead>(
+pub(super) fn replay<R: io::BufRead>(
     reader: &mut RecordingReader<R>,
     outputs: &mut Outputs,
     losses: &mut Losses,
@@ -104,6 +104,7 @@ fn time_of(record: &agent_abi::Record<'_>) -> u64 {
         agent_abi::Record::Fork(life) | agent_abi::Record::Exit(life) | agent_abi::Record::Mapped(life) => life.at,
         agent_abi::Record::Socket(socket) => socket.at,
         agent_abi::Record::Bind(bind) => bind.at,
+        agent_abi::Record::Wait(wait, _) => wait.to,
         agent_abi::Record::Exec { at, .. } => *at,
     }
 }

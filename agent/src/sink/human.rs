@@ -24,11 +24,11 @@ const OUTCOME: usize = 16;
 /// Columns of the sizes.
 const SIZES: usize = 13;
 
-const BOLD: &str = "1";
-const DIM: &str = "2";
-const RED: &str = "31";
+pub(super) const BOLD: &str = "1";
+pub(super) const DIM: &str = "2";
+pub(super) const RED: &str = "31";
 const GREEN: &str = "32";
-const YELLOW: &str = "33";
+pub(super) const YELLOW: &str = "33";
 
 /// Whether to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,18 @@ pub enum Colour {
     On,
     /// Plain.
     Off,
+}
+
+impl Colour {
+    /// The text, in this colour if there are any.
+    pub(super) fn paint(self, code: &str, text: String) -> String {
+        if self == Self::Off {
+            return text;
+        }
+        // The spaces stay outside, so that trailing ones can be trimmed.
+        let word = text.trim_end();
+        format!("\x1b[{code}m{word}\x1b[0m{}", &text[word.len()..])
+    }
 }
 
 /// Writes calls as lines for people.
@@ -97,12 +109,7 @@ impl Human {
     }
 
     fn paint(&self, code: &str, text: String) -> String {
-        if self.colour == Colour::Off {
-            return text;
-        }
-        // The spaces stay outside, so that trailing ones can be trimmed.
-        let word = text.trim_end();
-        format!("\x1b[{code}m{word}\x1b[0m{}", &text[word.len()..])
+        self.colour.paint(code, text)
     }
 }
 

@@ -8,6 +8,7 @@ mod otlp;
 mod prometheus;
 mod summary;
 mod text;
+mod waterfall;
 mod writer;
 
 use std::io;
@@ -19,6 +20,7 @@ pub use metering::{Metering, Source};
 pub use otlp::{Otlp, OtlpError, OtlpMetrics, OtlpProtocol};
 pub use prometheus::{DEFAULT_ADDRESS as DEFAULT_PROMETHEUS_ADDRESS, Prometheus, PrometheusError};
 pub use text::sanitise;
+pub use waterfall::{CallDocument, FlagDocument, waterfall};
 pub use writer::{LineWriter, WhenFull};
 
 use crate::calls::{CallRecord, FaultRecord};

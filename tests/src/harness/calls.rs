@@ -41,6 +41,7 @@ const CALL: &[&str] = &[
     "dominant_cause",
     "upstreams",
     "shared_window",
+    "resources",
     "loss",
     "result_type",
     "task",

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::mem::{offset_of, size_of};
 
-use super::{ARGS_MAX, BindRecord, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketRecord, Tcp};
+use super::{ARGS_MAX, BindRecord, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketRecord, Tcp, WaitRecord};
 use crate::time::Totals;
 
 /// A decoded record.
@@ -32,6 +32,8 @@ pub enum Record<'a> {
     Bind(BindRecord),
     /// A process has mapped executable code.
     Mapped(LifeRecord),
+    /// A process waited for another host; of a lookup with the answer.
+    Wait(WaitRecord, &'a [u8]),
 }
 
 /// Why bytes are not a record.
@@ -97,6 +99,11 @@ impl<'a> Record<'a> {
             kind if kind == Kind::Socket as u32 => Ok(Self::Socket(socket(header, bytes)?)),
             kind if kind == Kind::Bind as u32 => Ok(Self::Bind(bind(header, bytes)?)),
             kind if kind == Kind::Mapped as u32 => Ok(Self::Mapped(life(header, bytes)?)),
+            kind if kind == Kind::Wait as u32 => {
+                let end = size_of::<WaitRecord>().saturating_add(captured);
+                need(bytes, end)?;
+                Ok(Self::Wait(wait(header, bytes), &bytes[size_of::<WaitRecord>()..end]))
+            }
             kind => Err(DecodeError::UnknownKind(kind)),
         }
     }
@@ -159,6 +166,21 @@ fn socket(header: Header, bytes: &[u8]) -> Result<SocketRecord, DecodeError> {
         received: u64_at(bytes, offset_of!(SocketRecord, received)),
         tcp: tcp(bytes, offset_of!(SocketRecord, tcp)),
     })
+}
+
+fn wait(header: Header, bytes: &[u8]) -> WaitRecord {
+    let numbers = u32_at(bytes, offset_of!(WaitRecord, remote_port)).to_ne_bytes();
+    WaitRecord {
+        header,
+        from: u64_at(bytes, offset_of!(WaitRecord, from)),
+        to: u64_at(bytes, offset_of!(WaitRecord, to)),
+        sent: u64_at(bytes, offset_of!(WaitRecord, sent)),
+        received: u64_at(bytes, offset_of!(WaitRecord, received)),
+        remote: address_at(bytes, offset_of!(WaitRecord, remote)),
+        remote_port: u16::from_ne_bytes([numbers[0], numbers[1]]),
+        what: u16::from_ne_bytes([numbers[2], numbers[3]]),
+        netns: u32_at(bytes, offset_of!(WaitRecord, netns)),
+    }
 }
 
 fn bind(header: Header, bytes: &[u8]) -> Result<BindRecord, DecodeError> {
@@ -229,11 +251,11 @@ mod tests {
         assert_eq!(record.len, u64::from_ne_bytes(bytes[72..80].try_into().unwrap()));
         assert_eq!(
             record.totals.thread.on_cpu,
-            u64::from_ne_bytes(bytes[136..144].try_into().unwrap())
+            u64::from_ne_bytes(bytes[144..152].try_into().unwrap())
         );
         assert_eq!(
             record.totals.bytes,
-            u64::from_ne_bytes(bytes[192..200].try_into().unwrap())
+            u64::from_ne_bytes(bytes[208..216].try_into().unwrap())
         );
     }
 

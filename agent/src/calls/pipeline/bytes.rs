@@ -39,6 +39,9 @@ impl<S: FactsSource> Pipeline<S> {
         socket.moved(record);
         let way = Way::of(socket, socket.streams(), record);
         let begins = record.flags & flags::FIRST != 0;
+        if begins && record.flags & flags::READ == 0 && looks_sealed(payload) {
+            self.upstreams.greeted(socket.addresses().1, payload);
+        }
         if begins && !socket.is_sealed && looks_sealed(payload) && !self.places.is_watched(way.stream) {
             self.sockets.seal(record.pair);
             self.sealed.push(record.header.tgid);

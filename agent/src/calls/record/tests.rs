@@ -151,6 +151,7 @@ fn names_and_order_are_the_contract() {
         "dominant_cause",
         "upstreams",
         "shared_window",
+        "resources",
         "loss",
         "result_type",
         "task",
