@@ -236,7 +236,11 @@ fn what_is_not_mcp_gives_no_call() -> Result<()> {
 
 /// How often four agents come and go: in a long run a hundred agents in all.
 fn batches() -> u32 {
-    if std::env::var_os("MCPSONAR_LONG").is_some() { 25 } else { 3 }
+    if std::env::var_os("MCPSONAR_LONG").is_some() {
+        25
+    } else {
+        3
+    }
 }
 
 #[test]

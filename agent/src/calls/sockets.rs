@@ -268,28 +268,31 @@ impl Sockets {
         }
     }
 
-    /// Whether plaintext of a socket's session can be told together with that of the other end: the
-    /// offsets of both must count from the same byte. Where one end was seen from the first byte on
-    /// and the other was not, they do if neither had moved a byte before the other was seen.
-    pub(super) fn agree(&mut self, id: u64, record: &DataRecord) -> bool {
+    /// Whether a socket's plaintext counts from the first byte of its session. `None` when it cannot be
+    /// told together with that of the other end: the offsets of both must count from the same byte.
+    /// Where one end was seen from the first byte on and the other was not, they do if neither had
+    /// moved a byte before the other was seen.
+    pub(super) fn agree(&mut self, id: u64, record: &DataRecord) -> Option<bool> {
         let other = self.known.get(&id).and_then(|it| it.other);
         let others = other.and_then(|other| self.known.get(&other)).and_then(|it| it.plain);
         let Some(socket) = self.known.get_mut(&id) else {
-            return true;
+            return Some(record.flags & flags::FRESH != 0);
         };
         if let Some(plain) = socket.plain {
-            return plain.agrees;
+            return plain.agrees.then_some(plain.whole);
         }
-        let whole = record.flags & flags::FRESH != 0;
+        let fresh = record.flags & flags::FRESH != 0;
         let agrees = others.is_none_or(|others| {
-            others.whole == whole || (record.offset == 0 && (whole || others.began >= record.entered))
+            others.whole == fresh || (record.offset == 0 && (fresh || others.began >= record.entered))
         });
+        // What agrees with an end that was seen from the first byte on counts from there, too.
+        let whole = fresh || (agrees && others.is_some_and(|others| others.whole));
         socket.plain = Some(Plain {
             whole,
             began: record.exited,
             agrees,
         });
-        agrees
+        agrees.then_some(whole)
     }
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Socket> {

@@ -5,10 +5,22 @@ use std::ffi::OsString;
 use std::io::{self, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
 
 use tokio::sync::oneshot;
+
+/// The file of the program that a command names, as a shell finds it.
+pub(super) fn program_file(command: &[OsString]) -> Option<PathBuf> {
+    let program = Path::new(command.first()?);
+    if program.components().count() > 1 {
+        return program.canonicalize().ok();
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .find_map(|folder| folder.join(program).canonicalize().ok().filter(|file| file.is_file()))
+}
 
 /// The child, not yet executing its program.
 pub(super) struct HeldChild {

@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
-use super::child::HeldChild;
+use super::child::{HeldChild, program_file};
 use super::peers::PeerSearch;
 use super::usage::Usage;
 use super::{Aim, ObserveError, Observer, ObserverError, Options, Report, Target, origin};
@@ -46,6 +46,10 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         what: "signal handlers",
         source,
     })?;
+    let programs = match &options.target {
+        Target::Command(command) => program_file(command).into_iter().collect(),
+        _ => Vec::new(),
+    };
     let mut child = match &options.target {
         Target::Command(command) => {
             let failed = |source| ObserveError::Command {
@@ -79,6 +83,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         budget_bytes: BUDGET_BYTES,
         timing: true,
         tls: options.tls,
+        programs,
         blocked_threads,
     })?;
     let wake = sensor

@@ -1,5 +1,7 @@
 //! Loading and attaching: offsets first, then the programs of one tier.
 
+use std::path::PathBuf;
+
 use agent_abi::{ABSENT, ENTRY_SLOTS, Entry, FIELDS, Field, MAX_TIMED_PROCESSES, Membership, global};
 use aya::maps::{Array, Map, MapData, Stack};
 use aya::programs::{FEntry, FExit, ProgramType, RawTracePoint};
@@ -49,6 +51,8 @@ pub struct Settings {
     pub timing: bool,
     /// Whether TLS libraries are hooked.
     pub tls: bool,
+    /// Programs that will be started: what they have of TLS is hooked before.
+    pub programs: Vec<PathBuf>,
     /// Threads in scope (tgid, tid) that are in a data syscall right now: asked once the ways in
     /// are watched, so that a message that they wait for is not missed.
     pub blocked_threads: fn(&Scope) -> Vec<(u32, u32)>,
@@ -96,7 +100,7 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
             log::warn!("TLS libraries that are loaded again may stay unseen: {error}");
         }
     });
-    let tls = Tls::start(ebpf, tell_again).map_err(SensorError::Thread)?;
+    let tls = Tls::start(ebpf, tell_again, settings.programs.clone()).map_err(SensorError::Thread)?;
     sensor.tls = Some(tls);
     release_heap();
     Ok(sensor)

@@ -20,6 +20,7 @@ fn idle() -> Settings {
         budget_bytes: BUDGET_BYTES,
         timing: false,
         tls: true,
+        programs: Vec::new(),
         blocked_threads: |_| Vec::new(),
     }
 }

@@ -10,7 +10,7 @@ mod go;
 mod installed;
 mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -36,17 +36,21 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// Starts the thread, and waits until what is installed is hooked. `unhooked` is called when
-    /// binaries are hooked no more that processes may still begin to run.
+    /// Starts the thread, and waits until what is installed is hooked, and the `programs`. `unhooked` is
+    /// called when binaries are hooked no more that processes may still begin to run.
     ///
     /// # Errors
     /// When the system has no more threads.
-    pub(super) fn start(ebpf: Ebpf, unhooked: Box<dyn FnMut() + Send>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        ebpf: Ebpf,
+        unhooked: Box<dyn FnMut() + Send>,
+        programs: Vec<PathBuf>,
+    ) -> std::io::Result<Self> {
         allow_descriptors();
         let (ask, asked) = sync_channel(MAX_WAITING);
         let (ready, installed) = sync_channel(1);
         let thread = thread::Builder::new().name("tls".to_owned()).spawn(move || {
-            let watch = Watch::new(ebpf, unhooked);
+            let watch = Watch::new(ebpf, unhooked, &programs);
             // Nobody waits any more: as good.
             ready.send(()).unwrap_or_default();
             watch.run(&asked);

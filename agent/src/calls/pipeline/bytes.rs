@@ -58,13 +58,18 @@ impl<S: FactsSource> Pipeline<S> {
 
     /// Bytes at the boundary of a TLS library.
     fn plaintext(&mut self, record: &DataRecord, payload: &[u8], socket: Option<u64>) {
-        if let Some(socket) = socket
-            && !self.sockets.agree(socket, record)
-        {
-            // The other end tells of the same calls.
-            self.unaligned += 1;
-            return;
+        let mut record = *record;
+        if let Some(socket) = socket {
+            let Some(whole) = self.sockets.agree(socket, &record) else {
+                // The other end tells of the same calls.
+                self.unaligned += 1;
+                return;
+            };
+            if whole {
+                record.flags |= flags::FRESH;
+            }
         }
+        let record = &record;
         let way = match socket.and_then(|socket| self.sockets.get_mut(socket)) {
             Some(socket) => {
                 socket.measured(record.tcp);

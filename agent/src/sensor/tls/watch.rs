@@ -47,8 +47,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Hooks what is installed.
-    pub(super) fn new(ebpf: Ebpf, unhooked: Box<dyn FnMut() + Send>) -> Self {
+    /// Hooks what is installed, and the `programs`.
+    pub(super) fn new(ebpf: Ebpf, unhooked: Box<dyn FnMut() + Send>, programs: &[PathBuf]) -> Self {
         let mut watch = Self {
             ebpf,
             catalogue: Catalogue::default(),
@@ -58,6 +58,11 @@ impl Watch {
             unhooked,
         };
         watch.look_at_root(Path::new("/proc/self/root"), true);
+        for path in programs {
+            if let Some((id, tls)) = watch.catalogue.look(path, None) {
+                watch.hook(path, id, &tls.sites, true);
+            }
+        }
         watch
     }
 
