@@ -1,12 +1,14 @@
 //! mcpsonar: every MCP call on a Linux host, seen from the kernel.
 //!
-//! Data flows one way: [`sensor`] -> `mcp_proto` -> [`calls`] -> [`sink`].
+//! Data flows one way: [`sensor`] -> `mcp_proto` -> [`calls`] -> [`metrics`] -> [`sink`].
 
 pub mod calls;
 pub mod cli;
 pub mod flags;
 pub mod hooks;
 pub mod host;
+pub mod metrics;
 pub mod observe;
+mod semconv;
 pub mod sensor;
 pub mod sink;

@@ -1,5 +1,6 @@
 // A client on the TypeScript SDK that writes what really happened, as seen between the SDK and its transport.
-// node client.mjs TRUTH v1|v2 [--call TOOL JSON] -- CMD ARGS...
+// node client.mjs TRUTH v1|v2 [--call TOOL JSON] -- CMD ARGS... | URL
+// A URL is spoken to over Streamable HTTP, one that ends in /sse over the transport of 2024-11-05.
 // v1 speaks the protocol with a handshake, v2 the one without where the server does.
 import fs from "node:fs";
 
@@ -7,13 +8,22 @@ const split = process.argv.indexOf("--");
 const [truth, sdk, ...only] = process.argv.slice(2, split);
 const [command, ...args] = process.argv.slice(split + 1);
 const v2 = sdk === "v2";
+const kind = !command.startsWith("http") ? "stdio" : command.endsWith("/sse") ? "sse" : "http";
+const [file, name] = {
+  stdio: ["stdio.js", "StdioClientTransport"],
+  sse: ["sse.js", "SSEClientTransport"],
+  http: ["streamableHttp.js", "StreamableHTTPClientTransport"],
+}[kind];
+// The SDK for Python takes no larger event than 1 MiB, and some servers say a result twice.
+const large = kind === "stdio" ? 1 << 20 : 400 << 10;
 let Client, Transport, schemas = {};
 if (v2) {
-  ({ Client } = await import("@modelcontextprotocol/client"));
-  ({ StdioClientTransport: Transport } = await import("@modelcontextprotocol/client/stdio"));
+  const all = await import("@modelcontextprotocol/client");
+  Client = all.Client;
+  Transport = kind === "stdio" ? (await import("@modelcontextprotocol/client/stdio"))[name] : all[name];
 } else {
   ({ Client } = await import("@modelcontextprotocol/sdk/client/index.js"));
-  ({ StdioClientTransport: Transport } = await import("@modelcontextprotocol/sdk/client/stdio.js"));
+  Transport = (await import(`@modelcontextprotocol/sdk/client/${file}`))[name];
   schemas = await import("@modelcontextprotocol/sdk/types.js");
 }
 
@@ -57,7 +67,7 @@ serve(schemas.CreateMessageRequestSchema, "sampling/createMessage", async () => 
 serve(schemas.ElicitRequestSchema, "elicitation/create", async () => ({ action: "decline" }));
 serve(schemas.ListRootsRequestSchema, "roots/list", async () => ({ roots: [] }));
 
-const transport = new Tapped({ command, args, env: process.env, stderr: "inherit" });
+const transport = new Tapped(kind !== "stdio" ? new URL(command) : { command, args, env: process.env, stderr: "inherit" });
 // A field of the base class would hide the accessors of ours.
 if (Object.hasOwn(transport, "onmessage")) delete transport.onmessage;
 await client.connect(transport);
@@ -78,10 +88,14 @@ if (only.length) {
   await attempt(() => call(...slow, { onprogress: () => {} }));
   if (!v2) await attempt(() => client.ping());
   if (names.has("trigger-sampling-request")) await attempt(() => call("trigger-sampling-request", { prompt: "hi", maxTokens: 5 }));
-  await attempt(() => call("echo", { message: "x".repeat(1 << 20) }));
+  await attempt(() => call("echo", { message: "x".repeat(large) }));
   await Promise.all(Array.from({ length: 30 }, (_, n) => attempt(() => call("echo", { message: `c${n}` }))));
   const abort = new AbortController();
-  setTimeout(() => abort.abort("the test says so"), 150);
+  setTimeout(() => {
+    abort.abort("the test says so");
+    // Over HTTP, v2 says it by closing the response.
+    for (const { m } of flying.values()) end(true, m.id, "cancelled");
+  }, 150);
   await attempt(() => call(slow[0], slow[0] === "slow" ? { ms: 1500, steps: 2 } : { duration: 2, steps: 2 }, { signal: abort.signal }));
   await sleep(200);
   await attempt(() => call("echo", { message: "after" }));

@@ -1,6 +1,7 @@
 """A client on the Python SDK that writes what really happened, as seen between the SDK and its transport.
 
-client.py TRUTH auto|legacy|modern [--call TOOL JSON] -- CMD ARGS...
+client.py TRUTH auto|legacy|modern [--call TOOL JSON] -- CMD ARGS... | URL
+A URL is spoken to over Streamable HTTP, one that ends in /sse over the transport of 2024-11-05.
 """
 import json
 import os
@@ -11,12 +12,17 @@ from contextlib import asynccontextmanager
 import anyio
 import mcp_types as T
 from mcp.client import Client
+from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
 split = sys.argv.index("--")
 (truth_path, mode), only, command = sys.argv[1:3], sys.argv[3:split], sys.argv[split + 1 :]
 truth = open(truth_path, "a", buffering=1)
 flying = {}
+over_http = command[0].startswith("http")
+# The SDK takes no larger event than 1 MiB, and some servers say a result twice.
+large = 400 << 10 if over_http else 1 << 20
 
 
 def tap(item, ours):
@@ -81,9 +87,15 @@ class Tapped:
         return await self.inner.__aexit__(*why)
 
 
+def streams():
+    if not over_http:
+        return stdio_client(StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ)))
+    return sse_client(command[0]) if command[0].endswith("/sse") else streamable_http_client(command[0])
+
+
 @asynccontextmanager
 async def transport():
-    async with stdio_client(StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ))) as (read, write):
+    async with streams() as (read, write, *_):
         yield Tapped(read), Tapped(write)
 
 
@@ -123,7 +135,7 @@ async def session(c):
         await attempt(c.send_ping())
     if "trigger-sampling-request" in names:
         await attempt(c.call_tool("trigger-sampling-request", {"prompt": "hi", "maxTokens": 5}))
-    await attempt(c.call_tool("echo", {"message": "x" * (1 << 20)}))
+    await attempt(c.call_tool("echo", {"message": "x" * large}))
     async with anyio.create_task_group() as group:
         for n in range(30):
             group.start_soon(attempt, c.call_tool("echo", {"message": f"c{n}"}))

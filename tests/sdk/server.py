@@ -1,5 +1,9 @@
-"""A stdio server on the Python SDK."""
+"""A server on the Python SDK.
+
+server.py [http|sse PORT [--json] [--stateless] [--tls CERT KEY]]
+"""
 import asyncio
+import sys
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
@@ -36,4 +40,16 @@ def noisy() -> str:
     return "printed"
 
 
-mcp.run()
+if len(sys.argv) == 1:
+    mcp.run()
+else:
+    import uvicorn
+
+    kind, port, *options = sys.argv[1:]
+    tls = {}
+    if "--tls" in options:
+        at = options.index("--tls")
+        tls = dict(ssl_certfile=options[at + 1], ssl_keyfile=options[at + 2])
+    plain = dict(json_response="--json" in options, stateless_http="--stateless" in options)
+    app = mcp.sse_app() if kind == "sse" else mcp.streamable_http_app(**plain)
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning", **tls)

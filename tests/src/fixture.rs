@@ -1,9 +1,11 @@
-//! The project's own MCP server and client: plain std, so that they run in a bare virtual machine.
+//! The project's own MCP server and client, over stdio and over HTTP.
 
 pub mod catalogue;
 pub mod client;
+pub mod http;
 pub mod load;
 pub mod noise;
+pub mod pair;
 pub mod rpc;
 pub mod score;
 pub mod script;

@@ -3,8 +3,15 @@
 mod agent;
 mod calls;
 mod guard;
+mod listening;
+pub mod pair;
 pub mod sdk;
+#[cfg(feature = "e2e")]
+mod tls;
 
 pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
-pub use calls::{check_lines, check_perfect, pick};
+pub use calls::{check_lines, check_perfect, check_score, pick};
 pub use guard::{Guard, output_within, wait_within};
+pub use listening::Listening;
+#[cfg(feature = "e2e")]
+pub use tls::Certificates;

@@ -234,13 +234,22 @@ fn what_is_not_mcp_gives_no_call() -> Result<()> {
     Ok(())
 }
 
+/// How often four agents come and go: in a long run a hundred agents in all.
+fn batches() -> u32 {
+    if std::env::var_os("MCPSONAR_LONG").is_some() {
+        25
+    } else {
+        3
+    }
+}
+
 #[test]
-fn a_hundred_agents_come_and_go_and_no_connection_fails() -> Result<()> {
-    let trace = Trace::with_tls("tls_hundred")?;
+fn many_agents_come_and_go_and_no_connection_fails() -> Result<()> {
+    let trace = Trace::with_tls("tls_many")?;
     let site = Site::new(&trace)?;
     let loads = [site.peer("load", &[])?, site.peer("load", &[])?];
     let server = site.server.process.id().to_string();
-    for batch in 0..25 {
+    for batch in 0..batches() {
         let outputs = [0, 1, 2, 3].map(|number| trace.file(&format!("agent-{batch}-{number}.jsonl")));
         let spawn = |output: &PathBuf| {
             let mut command = Command::new(agent());
@@ -263,7 +272,7 @@ fn a_hundred_agents_come_and_go_and_no_connection_fails() -> Result<()> {
     for load in loads {
         let told = load.finish()?.pop().context("a load told nothing")?;
         ensure!(told["failed"] == serde_json::json!([]), "{told}");
-        ensure!(told["done"].as_u64() > Some(500), "the load was held up: {told}");
+        ensure!(told["done"].as_u64() > Some(100), "the load was held up: {told}");
     }
     Ok(())
 }

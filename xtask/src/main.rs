@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod compiler;
 mod demo;
+mod docs;
 mod fuzz;
 mod repo;
 mod setup;
@@ -33,6 +34,7 @@ enum Verb {
     Build(build::Args),
     Test(test::Args),
     Demo(demo::Args),
+    Docs(docs::Args),
     Bench(bench::Args),
     Vm(vm::Args),
     VmTest(vm::TestArgs),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Build(args) => build::main(&args),
         Verb::Bench(args) => bench::main(&args),
         Verb::Demo(args) => demo::main(&args),
+        Verb::Docs(args) => docs::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Tidy(args) => tidy::main(&args),

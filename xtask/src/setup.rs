@@ -77,8 +77,15 @@ pub(crate) fn for_test() -> Result<()> {
         let package = format!("cargo-deny@{CARGO_DENY}");
         sh::run(compiler::clean("cargo").args(["install", "--locked", "--quiet", "--no-default-features", &package]))?;
     }
-    // The fuzzing engine is C++; certificates of test servers are made when they are needed.
-    install_missing(&[("c++", "g++"), ("openssl", "openssl")])
+    install_missing(&[
+        // The fuzzing engine.
+        ("c++", "g++"),
+        // Certificates of test servers are made when they are needed.
+        ("openssl", "openssl"),
+        // Network namespaces, and requests that are not MCP.
+        ("ip", "iproute2"),
+        ("curl", "curl"),
+    ])
 }
 
 /// What a virtual machine needs.

@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Fuzzes as well, a minute for each target
     #[arg(long)]
     fuzz: bool,
+    /// Gives tests that repeat something their full length: a hundred agents for a dozen, and the like
+    #[arg(long)]
+    long: bool,
     /// Only tests whose name contains this, and neither checks nor virtual machines
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
@@ -191,6 +194,9 @@ fn end_to_end(args: &Args) -> Result<Counts> {
         "--release",
         "--no-fail-fast",
     ]);
+    if args.long {
+        cargo.env("MCPSONAR_LONG", "1");
+    }
     tests(&mut cargo, args, &["--test-threads=1"])
 }
 

@@ -75,20 +75,20 @@ pub(crate) fn sent(thread: Thread, socket: u64, sock: u64, bytes: u64) {
     // SAFETY: only this thread's programs touch its note.
     if unsafe { NOTES.get(thread.pid_tgid) }.is_some() {
         // One after the other and not one in the other: 5.10 allows a chain of calls 512 bytes of stack.
-        let address = written_by(bytes);
+        let address = session_of(bytes);
         if address != 0 {
             carry(socket, sock, address);
         }
     }
 }
 
-/// Address of the object that has written the bytes at `bytes`, by the current thread's note, which is
-/// used up; 0 when none has.
+/// Address of the object whose session the current thread sends for, when its first record is at
+/// `bytes`; 0 when it is nobody's.
 ///
 /// Exported as above.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn written_by(bytes: u64) -> u64 {
+extern "C" fn session_of(bytes: u64) -> u64 {
     let thread = Thread::current();
     // SAFETY: as in `sent`.
     let Some(&note) = (unsafe { NOTES.get(thread.pid_tgid) }) else {
@@ -101,10 +101,7 @@ extern "C" fn written_by(bytes: u64) -> u64 {
     let Some(session) = session::known(Object::of(thread, note.address)) else {
         return 0;
     };
-    if session.id != note.session {
-        return 0;
-    }
-    note.address
+    if session.id == note.session { note.address } else { 0 }
 }
 
 /// The current process's object at `address` runs over this socket from now on, which the agent is

@@ -4,6 +4,7 @@ pub mod causes;
 mod children;
 mod endpoints;
 mod network;
+pub mod operation;
 pub mod parts;
 pub mod pipeline;
 mod places;
@@ -17,6 +18,7 @@ mod upstreams;
 mod windows;
 
 pub use endpoints::EndpointJudgement;
+pub use operation::{Operation, Role};
 pub use parts::{Instants, Parts};
 pub use pipeline::{Origin, Output, Pipeline, Selection};
 pub use record::{CallRecord, CallSource, Causes, FaultRecord, Network, Party, TaskRecord, TcpRecord};

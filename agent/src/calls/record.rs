@@ -24,7 +24,7 @@ pub use fault::FaultRecord;
 pub use party::Party;
 
 /// The first revision without sessions.
-const FIRST_SESSIONLESS: &str = "2026-07-28";
+pub(crate) const FIRST_SESSIONLESS: &str = "2026-07-28";
 
 /// One call with the facts of both ends. What is not known is null; no field is left out.
 #[derive(Clone, Debug, Serialize)]

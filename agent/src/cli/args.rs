@@ -1,9 +1,11 @@
 //! The command line: what can be asked, and the text of `--help`.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+
+use crate::sink::DEFAULT_PROMETHEUS_ADDRESS;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -11,6 +13,7 @@ Examples:
   sudo mcpsonar trace -p 4242 --json               of one process and its descendants, as JSON lines
   sudo mcpsonar trace -- npx -y some-mcp-client    of a command, from its first byte
   sudo mcpsonar trace --otlp http://localhost:4317 as OpenTelemetry spans
+  sudo mcpsonar trace --prometheus                 with metrics at http://127.0.0.1:9464/metrics
   mcpsonar doctor                                  what this kernel allows, and which TLS is opaque
 
 Exit status:
@@ -65,6 +68,9 @@ pub enum Command {
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         dir: Option<PathBuf>,
     },
+    /// Print the page of the documentation about metrics
+    #[command(hide = true)]
+    MetricsPage,
     /// Attach a pair of empty programs to every syscall until stdin closes: the yardstick of the benchmarks
     #[command(hide = true)]
     BenchEmptyTracepoints,
@@ -96,6 +102,9 @@ pub struct TraceArgs {
     /// Where else to send calls.
     #[command(flatten)]
     pub otlp: OtlpArgs,
+    /// What to tell of all calls together.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 /// Write raw records to a file.
@@ -224,6 +233,47 @@ pub struct OtlpArgs {
     pub protocol: OtlpProtocolArg,
 }
 
+/// What to tell of all calls together.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct MetricsArgs {
+    /// Serve metrics for Prometheus at this address (/metrics) while tracing
+    #[arg(long, value_name = "IP:PORT", num_args = 0..=1, default_missing_value = DEFAULT_PROMETHEUS_ADDRESS)]
+    pub prometheus: Option<SocketAddr>,
+    /// Send metrics to the collector too: every minute, or every OTEL_METRIC_EXPORT_INTERVAL milliseconds
+    ///
+    /// Over HTTP /v1/metrics is added to the base URL, or takes the place of /v1/traces.
+    #[arg(
+        long,
+        value_name = "TEMPORALITY",
+        num_args = 0..=1,
+        default_missing_value = "cumulative",
+        requires = "url"
+    )]
+    pub otlp_metrics: Option<TemporalityArg>,
+    /// How histograms are sent to the collector
+    #[arg(long, value_name = "BUCKETS", default_value = "explicit", requires = "otlp_metrics")]
+    pub otlp_histograms: HistogramsArg,
+}
+
+/// Since when sums and histograms count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TemporalityArg {
+    /// Since they began.
+    Cumulative,
+    /// Since they were sent before.
+    Delta,
+}
+
+/// Which buckets histograms have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum HistogramsArg {
+    /// Those of the conventions.
+    #[default]
+    Explicit,
+    /// Of the same relative width, over the range of what was measured.
+    Exponential,
+}
+
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorArg {
@@ -299,6 +349,10 @@ mod tests {
             "ps --json",
             "completions bash",
             "man --dir d",
+            "trace --prometheus -p 1",
+            "trace --prometheus -- true",
+            "trace --prometheus 127.0.0.1:1 --otlp http://h --otlp-metrics --otlp-histograms exponential -p 1",
+            "trace --otlp http://h --otlp-metrics delta",
             "trace --tier 1 --ring-kib 512 --otlp http://h:4317 --otlp-protocol http --color never",
         ] {
             assert!(parse(&format!("mcpsonar {good}")).is_ok(), "{good}");
@@ -313,6 +367,9 @@ mod tests {
             "trace --ring-kib 1",
             "trace --otlp-protocol http",
             "trace --tier 3",
+            "trace --prometheus 9464",
+            "trace --otlp-metrics delta",
+            "trace --otlp http://h --otlp-histograms exponential",
         ] {
             assert!(parse(format!("mcpsonar {bad}").trim_end()).is_err(), "{bad}");
         }

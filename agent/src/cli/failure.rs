@@ -6,7 +6,7 @@ use crate::{
     calls::recording::RecordingError,
     observe::{ObserveError, ObserverError},
     sensor::SensorError,
-    sink::{OtlpError, OutputError},
+    sink::{OtlpError, OutputError, PrometheusError},
 };
 
 /// Why a command failed. The text reads `what happened: to what; what to do next`.
@@ -43,6 +43,9 @@ pub enum Failure {
     /// The exporter of spans.
     #[error(transparent)]
     Otlp(#[from] OtlpError),
+    /// The scrape endpoint.
+    #[error(transparent)]
+    Prometheus(#[from] PrometheusError),
     /// A recording.
     #[error(transparent)]
     Recording(#[from] RecordingError),
@@ -74,6 +77,7 @@ impl Failure {
             | Self::Sensor(_)
             | Self::Output(_)
             | Self::Otlp(_)
+            | Self::Prometheus(_)
             | Self::Recording(_)
             | Self::Io { .. } => 1,
         }

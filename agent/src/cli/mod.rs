@@ -16,8 +16,8 @@ mod stats;
 mod trace;
 
 pub use args::{
-    CaptureArgs, Cli, ColorArg, Command, DoctorArgs, ExplainArgs, FormatArgs, OtlpArgs, OtlpProtocolArg, PsArgs,
-    RecordArgs, ReplayArgs, TargetArgs, TierArg, TraceArgs,
+    CaptureArgs, Cli, ColorArg, Command, DoctorArgs, ExplainArgs, FormatArgs, HistogramsArg, MetricsArgs, OtlpArgs,
+    OtlpProtocolArg, PsArgs, RecordArgs, ReplayArgs, TargetArgs, TemporalityArg, TierArg, TraceArgs,
 };
 pub use failure::Failure;
 pub use outputs::{Console, outputs};
@@ -37,6 +37,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Ps(args) => ps::run(args),
         Command::Completions { shell } => pages::completions(*shell).map(|()| 0),
         Command::Man { dir } => pages::man(dir.as_deref()).map(|()| 0),
+        Command::MetricsPage => pages::print(crate::metrics::page().as_bytes()).map(|()| 0),
         Command::BenchEmptyTracepoints => bench::empty_tracepoints(),
     }
 }

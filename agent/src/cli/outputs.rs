@@ -7,9 +7,14 @@ use std::{
 
 use super::{
     Failure,
-    args::{ColorArg, FormatArgs, OtlpArgs, OtlpProtocolArg},
+    args::{ColorArg, FormatArgs, HistogramsArg, MetricsArgs, OtlpArgs, OtlpProtocolArg, TemporalityArg},
 };
-use crate::sink::{Colour, Human, JsonLines, LineWriter, Otlp, OtlpProtocol, Outputs, WhenFull};
+use crate::{
+    metrics::{Options, Temporality},
+    sink::{
+        Colour, Human, JsonLines, LineWriter, Metering, Otlp, OtlpMetrics, OtlpProtocol, Outputs, Prometheus, WhenFull,
+    },
+};
 
 /// Where calls go when no file is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +28,11 @@ pub enum Console {
 /// The sinks that were asked for.
 ///
 /// # Errors
-/// When a file cannot be created or the collector's URL makes no sense.
+/// When a file cannot be created, the collector's URL makes no sense or the address of metrics is taken.
 pub fn outputs(
     format: &FormatArgs,
     otlp: &OtlpArgs,
+    metrics: MetricsArgs,
     console: Console,
     when_full: WhenFull,
 ) -> Result<Outputs, Failure> {
@@ -41,14 +47,45 @@ pub fn outputs(
     } else {
         outputs.add(Human::new(writer, colour(format.color, terminal, no_color())));
     }
+    let metered = match metrics {
+        MetricsArgs {
+            prometheus: None,
+            otlp_metrics: None,
+            ..
+        } => None,
+        wanted => Some(metering(wanted)?),
+    };
+    let metrics = metered.as_ref().and_then(|metering| {
+        let temporality = match metrics.otlp_metrics? {
+            TemporalityArg::Cumulative => Temporality::Cumulative,
+            TemporalityArg::Delta => Temporality::Delta,
+        };
+        Some(OtlpMetrics::new(metering.source(), temporality))
+    });
+    // Before the exporter, so that what it sends last is complete.
+    if let Some(metering) = metered {
+        outputs.add(metering);
+    }
     if let Some(url) = &otlp.url {
         let protocol = match otlp.protocol {
             OtlpProtocolArg::Grpc => OtlpProtocol::Grpc,
             OtlpProtocolArg::Http => OtlpProtocol::Http,
         };
-        outputs.add(Otlp::start(url, protocol, when_full)?);
+        outputs.add(Otlp::start(url, protocol, when_full, metrics)?);
     }
     Ok(outputs)
+}
+
+fn metering(wanted: MetricsArgs) -> Result<Metering, Failure> {
+    let mut metering = Metering::new(Options {
+        exponential: wanted.otlp_histograms == HistogramsArg::Exponential,
+    });
+    if let Some(address) = wanted.prometheus {
+        let endpoint = Prometheus::start(address, metering.source())?;
+        log::info!("metrics are at http://{}/metrics", endpoint.address());
+        metering.serve(endpoint);
+    }
+    Ok(metering)
 }
 
 type Opened = (String, Box<dyn Write + Send>, bool);

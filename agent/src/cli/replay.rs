@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Failure, ReplayArgs,
+    Failure, MetricsArgs, ReplayArgs,
     outputs::{Console, outputs},
 };
 use crate::{
@@ -30,7 +30,13 @@ pub(super) fn run(args: &ReplayArgs) -> Result<u8, Failure> {
     };
     let file = File::open(&args.file).map_err(failed)?;
     let mut reader = RecordingReader::new(BufReader::with_capacity(256 << 10, file))?;
-    let mut outputs = outputs(&args.format, &args.otlp, Console::Stdout, WhenFull::Wait)?;
+    let mut outputs = outputs(
+        &args.format,
+        &args.otlp,
+        MetricsArgs::default(),
+        Console::Stdout,
+        WhenFull::Wait,
+    )?;
     let mut losses = Losses::default();
     // What came before the damage is shown all the same.
     let replayed = replay(&mut reader, &mut outputs, &mut losses);

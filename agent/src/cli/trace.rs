@@ -33,7 +33,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<u8, Failure> {
     let has_command = !args.target.command.is_empty();
     let console = if has_command { Console::Stderr } else { Console::Stdout };
     let mut calls = Calls {
-        outputs: outputs(&args.format, &args.otlp, console, WhenFull::Drop)?,
+        outputs: outputs(&args.format, &args.otlp, args.metrics, console, WhenFull::Drop)?,
         faults: BTreeMap::new(),
         calls: 0,
         events: args

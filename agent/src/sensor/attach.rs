@@ -253,7 +253,9 @@ fn attach_timing(ebpf: &mut Ebpf) -> Result<Vec<HookStatus>, SensorError> {
         states.push(state);
     }
     if right {
-        let mut free = take_map::<Stack<MapData, u32>>(ebpf, "FREE")?;
+        // Borrowed: programs that are loaded later use it, too.
+        let map = ebpf.map_mut("FREE").ok_or(SensorError::Map { map: "FREE" })?;
+        let mut free = Stack::<_, u32>::try_from(map).map_err(|_| SensorError::Map { map: "FREE" })?;
         for slot in 0..MAX_TIMED_PROCESSES {
             free.push(slot, 0).map_err(|source| SensorError::Table {
                 table: "timed processes",

@@ -1,9 +1,11 @@
-//! Calls as OpenTelemetry spans to a collector, by OTLP over gRPC or HTTP.
+//! Calls as OpenTelemetry spans to a collector, and metrics, by OTLP over gRPC or HTTP.
 //!
 //! A thread of its own exports in batches. A collector that is slow or away costs the spans that
-//! do not fit the queue, and nothing else.
+//! do not fit the queue, and nothing else. Metrics wait in the recorder.
 
+mod connection;
 mod exporter;
+mod metrics;
 mod names;
 mod span;
 mod worker;
@@ -20,6 +22,7 @@ use std::{
 
 use tokio::sync::mpsc::{Sender, channel, error::TrySendError};
 
+pub use self::metrics::OtlpMetrics;
 use self::span::OwnedSpan;
 use super::{Losses, Sink, WhenFull};
 use crate::calls::{CallRecord, FaultRecord};
@@ -79,20 +82,28 @@ struct Shared {
     delivered: AtomicU64,
     refused: AtomicU64,
     last_error: Mutex<Option<String>>,
+    /// Why metrics could not be delivered, when they could not the last time.
+    metrics_error: Mutex<Option<String>>,
 }
 
 impl Otlp {
-    /// An exporter to the collector at `url`. Connects only when there is something to send.
+    /// An exporter of spans, and of `metrics`, to the collector at `url`. Connects only when there is
+    /// something to send.
     ///
     /// # Errors
     /// When the URL or the configuration in the environment makes no sense.
-    pub fn start(url: &str, protocol: OtlpProtocol, when_full: WhenFull) -> Result<Self, OtlpError> {
-        exporter::check(url)?;
+    pub fn start(
+        url: &str,
+        protocol: OtlpProtocol,
+        when_full: WhenFull,
+        metrics: Option<OtlpMetrics>,
+    ) -> Result<Self, OtlpError> {
+        connection::check(url)?;
         let (spans, queue) = channel(QUEUE);
         let shared = Arc::new(Shared::default());
-        let thread = worker::start(url, protocol, queue, Arc::clone(&shared))?;
+        let thread = worker::start(url, protocol, queue, metrics, Arc::clone(&shared))?;
         Ok(Self {
-            name: exporter::shown(url),
+            name: connection::shown(url),
             when_full,
             spans: Some(spans),
             shared,
@@ -116,23 +127,20 @@ impl Otlp {
         }
     }
 
-    fn undelivered(&self) -> io::Result<()> {
+    /// What did not arrive, of a worker that has ended or has not.
+    fn undelivered(&self, has_ended: bool) -> io::Result<()> {
         let delivered = self.shared.delivered.load(Ordering::Acquire);
         let missing = self.queued.saturating_sub(delivered);
-        if missing == 0 {
-            return Ok(());
-        }
-        let last = self
-            .shared
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let reason = last.unwrap_or_else(|| "it does not answer".to_owned());
-        Err(io::Error::other(format!(
-            "{missing} of {} spans were not delivered: {reason}",
-            self.queued
-        )))
+        let (what, error) = match missing {
+            0 => ("the last metrics".to_owned(), &self.shared.metrics_error),
+            _ => (format!("{missing} of {} spans", self.queued), &self.shared.last_error),
+        };
+        let reason = match error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(reason) => reason,
+            None if missing == 0 && has_ended => return Ok(()),
+            None => "it does not answer".to_owned(),
+        };
+        Err(io::Error::other(format!("{what} were not delivered: {reason}")))
     }
 }
 
@@ -165,7 +173,7 @@ impl Sink for Otlp {
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(POLL);
         }
-        self.undelivered()
+        self.undelivered(thread.is_finished())
     }
 
     fn advice(&self) -> &'static str {

@@ -1,10 +1,17 @@
-//! A stdio server on the real Rust SDK: its framing, its threads, its system calls.
+//! A server on the real Rust SDK: its framing, its threads, its system calls.
+//! `mcp-rmcp-server`, or `mcp-rmcp-server http PORT [--json] [--stateless] [--tls CERT KEY]`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use axum_server::tls_rustls::RustlsConfig;
+use mcpsonar_tests::fixture::http::server_config;
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{ErrorData, ProgressNotificationParam, ServerCapabilities, ServerConfig};
 use rmcp::service::RequestContext;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{RoleServer, ServerHandler, ServiceExt as _, schemars, tool, tool_handler, tool_router};
 
 #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
@@ -69,9 +76,41 @@ impl ServerHandler for Server {
 }
 
 fn main() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        Server.serve(rmcp::transport::stdio()).await?.waiting().await?;
-        Ok(())
+        match args.split_first() {
+            Some((how, args)) if how == "http" => over_http(args).await,
+            _ => {
+                Server.serve(rmcp::transport::stdio()).await?.waiting().await?;
+                Ok(())
+            }
+        }
     })
+}
+
+/// Serves as the SDK's examples do: the plain listener leaves Nagle's algorithm on, so that an answer in events waits
+/// for the acknowledgement of its head.
+async fn over_http(args: &[String]) -> anyhow::Result<()> {
+    let has = |flag| args.iter().any(|arg| arg == flag);
+    let port: u16 = args.first().context("which port?")?.parse()?;
+    let mut config = StreamableHttpServerConfig::default();
+    config.json_response = has("--json");
+    config.legacy_session_mode = !has("--stateless") && !has("--json");
+    let service: StreamableHttpService<Server, LocalSessionManager> =
+        StreamableHttpService::new(|| Ok(Server), Arc::default(), config);
+    let routes = axum::Router::new().nest_service("/mcp", service);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    if let Some(at) = args.iter().position(|arg| arg == "--tls") {
+        let file = |n: usize| {
+            args.get(at + n)
+                .map(std::path::Path::new)
+                .context("which certificate and key?")
+        };
+        let tls = Arc::new(server_config(file(1)?, file(2)?)?);
+        let server = axum_server::bind_rustls(address, RustlsConfig::from_config(tls));
+        return Ok(server.serve(routes.into_make_service()).await?);
+    }
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    Ok(axum::serve(listener, routes).await?)
 }

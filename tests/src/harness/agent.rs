@@ -16,6 +16,8 @@ use crate::fixture::{sys, truth};
 const LIMIT: Duration = Duration::from_secs(180);
 /// How long attaching may take.
 const ATTACH: Duration = Duration::from_secs(15);
+/// Covers a process in /proc, then becomes the command that follows.
+const HIDE: &str = r#"mount --bind "$0" "/proc/$1" && shift && exec "$@""#;
 /// As long as this no further hook may have come for all to be there.
 const SETTLED: Duration = Duration::from_millis(1000);
 
@@ -202,6 +204,22 @@ impl Trace {
     /// Starts the agent with a scope of its own (`-p PID`, or nothing for the host) and waits until it is attached.
     pub fn attach(&self, scope: &[&str]) -> Result<Attached<'_>> {
         self.start(self.command(), scope)
+    }
+
+    /// As [`Trace::attach`], where one process is not to be found: as if it ran on another host.
+    pub fn attach_without(&self, hidden: u32, scope: &[&str]) -> Result<Attached<'_>> {
+        let nothing = self.file("nothing");
+        std::fs::create_dir_all(&nothing)?;
+        let own = self.command();
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", HIDE])
+            .arg(nothing)
+            .arg(hidden.to_string())
+            .arg(own.get_program())
+            .args(own.get_args())
+            .stdin(Stdio::null());
+        self.start(command, scope)
     }
 
     /// As [`Trace::attach`], recording to this run's file `recording`.

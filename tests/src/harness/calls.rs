@@ -181,8 +181,13 @@ pub fn check_lines(calls: &[Value]) -> Result<()> {
 
 /// Checks that the agent saw every call of the truth once with the right outcome, and no others of its processes.
 pub fn check_perfect(run: &Run) -> Result<Score> {
-    ensure!(!run.truth.is_empty(), "nothing happened: the truth is empty");
     check_lines(&run.calls)?;
+    check_score(run)
+}
+
+/// The same, whatever else the lines hold.
+pub fn check_score(run: &Run) -> Result<Score> {
+    ensure!(!run.truth.is_empty(), "nothing happened: the truth is empty");
     let score = score(&run.truth, &run.calls);
     let told = serde_json::to_string_pretty(&score)?;
     ensure!(

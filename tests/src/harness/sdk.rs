@@ -10,13 +10,23 @@ use anyhow::{Result, bail, ensure};
 use super::agent::{build_folder, text};
 use super::guard::output_within;
 
-const CLIENT_PY: &str = include_str!("../../sdk/client.py");
-const SERVER_PY: &str = include_str!("../../sdk/server.py");
-const CLIENT_JS: &str = include_str!("../../sdk/client.mjs");
-const LOOPBACK: &str = include_str!("../../sdk/loopback.mjs");
-const PACKAGE: &str = include_str!("../../sdk/package.json");
 const PACKAGE_LOCK: &str = include_str!("../../sdk/package-lock.json");
 const REQUIREMENTS: &str = include_str!("../../sdk/requirements.txt");
+const PROXY_REQUIREMENTS: &str = include_str!("../../sdk/requirements-proxy.txt");
+/// What each runtime finds in its folder.
+const NODE: &[(&str, &str)] = &[
+    ("package.json", include_str!("../../sdk/package.json")),
+    ("package-lock.json", PACKAGE_LOCK),
+    ("client.mjs", include_str!("../../sdk/client.mjs")),
+    ("server.mjs", include_str!("../../sdk/server.mjs")),
+    ("loopback.mjs", include_str!("../../sdk/loopback.mjs")),
+];
+const PYTHON: &[(&str, &str)] = &[
+    ("requirements.txt", REQUIREMENTS),
+    ("requirements-proxy.txt", PROXY_REQUIREMENTS),
+    ("client.py", include_str!("../../sdk/client.py")),
+    ("server.py", include_str!("../../sdk/server.py")),
+];
 /// The reference server, from where the packages for Node are.
 pub const EVERYTHING: &str = "node_modules/@modelcontextprotocol/server-everything/dist/index.js";
 const INSTALL: Duration = Duration::from_secs(600);
@@ -48,13 +58,17 @@ fn once(place: &Path, wanted: &str, install: impl FnOnce() -> Result<()>) -> Res
     Ok(std::fs::write(mark, wanted)?)
 }
 
-fn install_node() -> Result<()> {
-    let place = folder().join("node");
+fn lay_out(runtime: &str, files: &[(&str, &str)]) -> Result<PathBuf> {
+    let place = folder().join(runtime);
     std::fs::create_dir_all(&place)?;
-    std::fs::write(place.join("package.json"), PACKAGE)?;
-    std::fs::write(place.join("package-lock.json"), PACKAGE_LOCK)?;
-    std::fs::write(place.join("client.mjs"), CLIENT_JS)?;
-    std::fs::write(place.join("loopback.mjs"), LOOPBACK)?;
+    for (name, text) in files {
+        std::fs::write(place.join(name), text)?;
+    }
+    Ok(place)
+}
+
+fn install_node() -> Result<()> {
+    let place = lay_out("node", NODE)?;
     once(&place, PACKAGE_LOCK, || {
         ran(Command::new("npm")
             .args(["ci", "--no-audit", "--no-fund"])
@@ -63,20 +77,16 @@ fn install_node() -> Result<()> {
 }
 
 fn install_python() -> Result<()> {
-    let place = folder().join("python");
-    std::fs::create_dir_all(&place)?;
-    for (name, text) in [
-        ("requirements.txt", REQUIREMENTS),
-        ("client.py", CLIENT_PY),
-        ("server.py", SERVER_PY),
-    ] {
-        std::fs::write(place.join(name), text)?;
-    }
-    once(&place, REQUIREMENTS, || {
-        ran(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&place))?;
-        ran(Command::new("venv/bin/pip")
-            .args(["install", "-q", "-r", "requirements.txt"])
-            .current_dir(&place))
+    let place = lay_out("python", PYTHON)?;
+    // mcp-proxy is built on another generation of the SDK.
+    once(&place, &format!("{REQUIREMENTS}{PROXY_REQUIREMENTS}"), || {
+        for (venv, requirements) in [("venv", "requirements.txt"), ("proxy", "requirements-proxy.txt")] {
+            ran(Command::new("python3").args(["-m", "venv", venv]).current_dir(&place))?;
+            ran(Command::new(place.join(venv).join("bin/pip"))
+                .args(["install", "-q", "-r", requirements])
+                .current_dir(&place))?;
+        }
+        Ok(())
     })
 }
 
@@ -101,6 +111,12 @@ pub fn ready() -> Result<bool> {
             .map_err(anyhow::Error::msg)?;
     }
     Ok(true)
+}
+
+/// An error where a runtime is missing: what proves nothing must not look like what does.
+pub fn need_sdks() -> Result<()> {
+    ensure!(ready()?, "node or python3 is not installed, and this test needs both");
+    Ok(())
 }
 
 /// The command line of a client of this kind up to the server's.

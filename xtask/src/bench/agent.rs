@@ -84,6 +84,11 @@ impl Stats {
         self.number("/counters/ring_dropped").map(|n| n as u64)
     }
 
+    /// Records that reached the agent.
+    pub(crate) fn records(&self) -> Result<u64> {
+        self.number("/counters/records").map(|n| n as u64)
+    }
+
     /// What the agent itself used of the CPU, in milliseconds.
     pub(crate) fn cpu_ms(&self) -> Result<f64> {
         self.number("/usage/cpu_ms")
@@ -204,6 +209,11 @@ impl Background {
     /// Ends it as a user would, and gives its own figures.
     pub(crate) fn finish(mut self) -> Result<Option<Stats>> {
         self.interrupt()?;
+        // The kernel takes hooks of TLS libraries off after the agent has ended.
+        let end = Instant::now() + END;
+        while hooks_on_host() > 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(50));
+        }
         self.stats.take().map(|path| Stats::read(&path)).transpose()
     }
 

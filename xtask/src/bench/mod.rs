@@ -6,6 +6,7 @@ mod pair;
 mod report;
 mod syscalls;
 mod throughput;
+mod web;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -43,6 +44,8 @@ enum Table {
     Throughput,
     /// System calls that are not watched
     Syscalls,
+    /// A busy web server that does not speak MCP (nginx and wrk, where they are installed)
+    Web,
     /// The agent's own CPU, memory, start and losses
     Capacity,
     /// The protocol package offline
@@ -80,7 +83,13 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         tier: args.tier,
     };
     let mut report = Report::default();
-    for table in [Table::Throughput, Table::Syscalls, Table::Capacity, Table::Proto] {
+    for table in [
+        Table::Throughput,
+        Table::Syscalls,
+        Table::Web,
+        Table::Capacity,
+        Table::Proto,
+    ] {
         if !args.only.is_empty() && !args.only.contains(&table) {
             continue;
         }
@@ -95,6 +104,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         let done = match table {
             Table::Throughput => throughput::run(&plan, &mut report),
             Table::Syscalls => syscalls::run(&plan, &mut report),
+            Table::Web => web::run(&plan, &mut report),
             Table::Capacity => capacity::run(&plan, &mut report),
             Table::Proto => throughput::proto(&plan, &mut report),
         };

@@ -2,7 +2,8 @@
 //! traced by both tiers of hooks; what each saw is scored against what was said, and against each
 //! other.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,6 +16,8 @@ use crate::{build, repo, setup, sh};
 pub(crate) const DEFAULT: [&str; 2] = ["6.1", "6.12"];
 /// What the guest runs.
 const SCRIPT: &str = include_str!("../../assets/guest-tiers.sh");
+/// The part of it that speaks HTTP.
+const HTTP: &str = include_str!("../../assets/guest-http.sh");
 /// Emulated, a kernel boots in seconds and the conversation takes some more.
 const LIMIT: Duration = Duration::from_secs(300);
 /// The facts of a call in which the tiers must agree.
@@ -80,6 +83,15 @@ pub(crate) fn test(kernel: &str, keep: bool) -> Result<()> {
         );
         files.push((from, PathBuf::from("/usr/bin").join(program)));
     }
+    let made = repo::target().join("vm").join("https");
+    fs::create_dir_all(&made).with_context(|| format!("cannot make {}", made.display()))?;
+    fs::write(made.join("guest-http.sh"), HTTP).context("cannot write the guest's script")?;
+    certificate(&made)?;
+    for name in ["guest-http.sh", "cert.pem", "key.pem"] {
+        files.push((made.join(name), PathBuf::from("/root").join(name)));
+    }
+    let openssl = sh::which("openssl").context("openssl is missing: run `cargo xtask setup --test`")?;
+    files.push((openssl, PathBuf::from("/usr/bin/openssl")));
     let guest = Guest {
         kernel: kernel.to_owned(),
         files,
@@ -104,6 +116,32 @@ pub(crate) fn test(kernel: &str, keep: bool) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// A certificate and its key, for a server that nobody checks.
+fn certificate(folder: &Path) -> Result<()> {
+    let mut openssl = sh::cmd("openssl");
+    openssl
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+        .args([
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            "key.pem",
+            "-out",
+            "cert.pem",
+        ])
+        .current_dir(folder);
+    let made = openssl.output().context("cannot run openssl")?;
+    ensure!(
+        made.status.success(),
+        "openssl made no certificate:\n{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    Ok(())
 }
 
 fn judge(outcome: &Outcome) -> Result<usize> {

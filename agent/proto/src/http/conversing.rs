@@ -11,7 +11,10 @@ use crate::pairing::Seen;
 use crate::recognise::{self, Sign};
 use crate::rpc::{self, Kind};
 use crate::tracker::Tracker;
-use crate::{ConnectionId, Direction, Outcome, SessionToken, Transport, connection};
+use crate::{ConnectionId, Direction, Outcome, PairId, SessionToken, Transport, connection};
+
+/// The status of a response to a request whose answer comes elsewhere.
+const ACCEPTED: u16 = 202;
 
 impl Tracker {
     /// Takes what a body was found to hold.
@@ -55,14 +58,22 @@ impl Tracker {
         let Some(link) = self.links.get_mut(&place.link) else {
             return false;
         };
-        let known = link.is_mcp;
+        let (known, service) = (link.is_mcp, link.service);
         let Some(exchange) = link.exchange(place.direction, place.exchange) else {
             return false;
         };
-        let likely = exchange.asked.verb == Verb::Post && exchange.asked.fields.accepts_both;
+        let asks_likely = exchange.asked.verb == Verb::Post && exchange.asked.fields.accepts_both;
+        let in_session = || {
+            exchange.session().is_some_and(|token| {
+                let token = token.into();
+                self.sessions.get(&SessionKey { token, service }).is_some()
+            })
+        };
         let is_mcp = match sign {
             Sign::Proof(_) | Sign::Mcp => true,
-            Sign::Response | Sign::JsonRpc => exchange.is_mcp || likely || (known && sign == Sign::Response),
+            Sign::Response | Sign::JsonRpc => {
+                exchange.is_mcp || asks_likely || (known && sign == Sign::Response) || in_session()
+            }
             Sign::Other => false,
         };
         exchange.is_mcp |= is_mcp;
@@ -85,7 +96,7 @@ impl Tracker {
         let Some(id) = self.conversation(place, envelope) else {
             return;
         };
-        self.name_ends(place, id);
+        self.name_ends(place.link, id);
         let absolute = self
             .streams
             .get(&place.stream)
@@ -140,13 +151,19 @@ impl Tracker {
                     }
                 }
             } else {
+                let asked = exchange.posted.len();
                 exchange
                     .posted
                     .retain(|posted| posted.slot != slot || posted.connection != id);
                 if let Some(answer) = exchange.answer
                     && place.direction == Direction::ServerToClient
                 {
-                    call.http_status = Some(answer.status);
+                    if exchange.posted.len() < asked || exchange.asked.verb == Verb::Post {
+                        call.http_status = Some(answer.status);
+                    } else {
+                        // The answer may overtake the response to its request.
+                        call.http_status.get_or_insert(ACCEPTED);
+                    }
                 }
             }
         }
@@ -239,8 +256,8 @@ impl Tracker {
     }
 
     /// Tells a conversation who is at its ends: whoever used the connection last.
-    fn name_ends(&mut self, place: Place, id: ConnectionId) {
-        let Some(link) = self.links.get(&place.link) else {
+    pub(crate) fn name_ends(&mut self, link: PairId, id: ConnectionId) {
+        let Some(link) = self.links.get(&link) else {
             return;
         };
         let stream = |id: Option<crate::StreamId>| id.and_then(|id| self.streams.get(&id));
@@ -296,7 +313,7 @@ impl Tracker {
         let service = link.service;
         link.is_mcp = true;
         let id = self.session(SessionKey { token, service }, Transport::Sse, place);
-        self.name_ends(place, id);
+        self.name_ends(place.link, id);
         if let Some(link) = self.links.get_mut(&place.link)
             && let Some(exchange) = link.exchange(place.direction, place.exchange)
         {

@@ -27,7 +27,7 @@ impl Tracker {
     /// The response is complete, or as complete as it will be.
     pub(crate) fn conclude(&mut self, pair: PairId, exchange: &Exchange, now: Nanos) {
         let Some(answer) = exchange.answer else {
-            return self.abandon(exchange, Outcome::HttpError, now);
+            return self.abandon(pair, exchange, Outcome::HttpError, now);
         };
         let service = self.links.get(&pair).map_or(0, |link| link.service);
         if exchange.asked.verb == Verb::Delete
@@ -64,12 +64,13 @@ impl Tracker {
     }
 
     /// The client wants no answer any more.
-    pub(crate) fn client_left(&mut self, exchange: &Exchange, at: Nanos) {
-        self.abandon(exchange, Outcome::Abandoned, at);
+    pub(crate) fn client_left(&mut self, link: PairId, exchange: &Exchange, at: Nanos) {
+        self.abandon(link, exchange, Outcome::Abandoned, at);
     }
 
     /// The exchange ended without an answer.
-    fn abandon(&mut self, exchange: &Exchange, outcome: Outcome, at: Nanos) {
+    fn abandon(&mut self, link: PairId, exchange: &Exchange, outcome: Outcome, at: Nanos) {
+        self.name_last(link, exchange);
         let version = exchange.asked.fields.protocol_version.as_deref();
         let cancels = outcome == Outcome::Abandoned && version.is_some_and(|version| version >= LEAVING_CANCELS);
         if cancels {
@@ -78,6 +79,13 @@ impl Tracker {
             self.leave_dangling(exchange, outcome, at);
         } else {
             self.end_posted(&exchange.posted, outcome, None, at);
+        }
+    }
+
+    /// Whoever has read a request without answering it has done so after it was found.
+    fn name_last(&mut self, link: PairId, exchange: &Exchange) {
+        if let Some(id) = exchange.conversation {
+            self.name_ends(link, id);
         }
     }
 
@@ -181,11 +189,11 @@ impl Tracker {
             for exchange in exchanges {
                 match closed {
                     (Some(client), server) if server.is_none_or(|server| client <= server) => {
-                        self.client_left(&exchange, client);
+                        self.client_left(pair, &exchange, client);
                     }
                     (client, server) => {
                         let at = server.or(client).unwrap_or(now);
-                        self.abandon(&exchange, Outcome::HttpError, at);
+                        self.abandon(pair, &exchange, Outcome::HttpError, at);
                     }
                 }
             }
@@ -209,8 +217,11 @@ impl Tracker {
         for exchange in std::mem::take(&mut link.exchanges) {
             // Who closes a connection and then ends has left before.
             match left {
-                Some(left) => self.client_left(&exchange, left),
-                None => self.end_posted(&exchange.posted, outcome, None, at),
+                Some(left) => self.client_left(pair, &exchange, left),
+                None => {
+                    self.name_last(pair, &exchange);
+                    self.end_posted(&exchange.posted, outcome, None, at);
+                }
             }
             // Whoever has left has left all of the session, but only its exchanges name it.
             conversations.extend(exchange.conversation);

@@ -312,7 +312,7 @@ impl Tracker {
             Direction::ClientToServer if cut && (was_asked || reset) => {
                 // HTTP/2: the client wants no answer any more.
                 if let Some(exchange) = link.remove(place.exchange) {
-                    self.client_left(&exchange, place.now);
+                    self.client_left(place.link, &exchange, place.now);
                 }
             }
             Direction::ClientToServer => exchange.is_asked = true,

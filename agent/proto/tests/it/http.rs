@@ -168,20 +168,37 @@ fn the_legacy_transport_answers_elsewhere() {
     web.ask(1, "GET /sse HTTP/1.1\r\nAccept: text/event-stream\r\n\r\n");
     web.events(1, "");
     web.event(1, "event: endpoint\ndata: /messages/?session_id=77\n\n");
-    web.ask(
-        2,
-        &format!(
-            "POST /messages/?session_id=77 HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
-            call(1, "echo").len(),
-            call(1, "echo")
-        ),
-    );
-    web.answer(2, "HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\n\r\nAccepted");
+    let post = |web: &mut Web, body: &str| {
+        let (head, length) = ("POST /messages/?session_id=77 HTTP/1.1", body.len());
+        web.ask(
+            2,
+            &format!("{head}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"),
+        );
+    };
+    let accepted = "HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\n\r\nAccepted";
+    post(&mut web, &call(1, "echo"));
+    web.answer(2, accepted);
     web.event(1, &format!("event: message\ndata: {}\n\n", result(1, "x")));
     assert_eq!(web.host.calls.len(), 1);
-    let call = &web.host.calls[0];
-    assert_eq!((call.outcome, call.transport), (Outcome::Ok, Transport::Sse));
-    assert_eq!(call.streams, [Some(streams(2).0), Some(streams(1).1)]);
+    let first = &web.host.calls[0];
+    assert_eq!((first.outcome, first.transport), (Outcome::Ok, Transport::Sse));
+    assert_eq!(first.streams, [Some(streams(2).0), Some(streams(1).1)]);
+    // The answer overtakes the response to the request.
+    post(&mut web, &call(2, "echo"));
+    web.event(1, &format!("event: message\ndata: {}\n\n", result(2, "y")));
+    web.answer(2, accepted);
+    // What other protocols say too is MCP's in a session of MCP.
+    post(&mut web, r#"{"jsonrpc":"2.0","id":3,"method":"ping"}"#);
+    web.answer(2, accepted);
+    web.event(
+        1,
+        "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{}}\n\n",
+    );
+    let answered = |method| (method, Outcome::Ok, Some(202));
+    assert_eq!(
+        web.outcomes(),
+        [answered("tools/call"), answered("tools/call"), answered("ping")]
+    );
     web.host.finish();
 }
 
@@ -372,5 +389,7 @@ fn without_a_session_a_cancellation_finds_its_call_by_its_client() {
     web.host.tracker.writer_closed(streams(4).0, web.host.now);
     web.host.exit(CLIENT);
     assert_eq!(web.outcomes()[2], ("tools/call", Outcome::Cancelled, None));
+    // The server read its request, and that is all it did.
+    assert_eq!(web.host.calls[2].server.process, Some(SERVER));
     web.host.finish();
 }

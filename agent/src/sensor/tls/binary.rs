@@ -122,11 +122,12 @@ fn places(elf: &Elf, symbol: Symbol, at: At) -> io::Result<Vec<u64>> {
     Ok(go::exits(&code).into_iter().map(|exit| entry + exit).collect())
 }
 
-/// Marks in the constants of programs that have a TLS library in them: names of its source files.
-const MARKS: &[(&str, Library)] = &[
-    ("ssl/ssl_lib.cc", Library::BoringSsl),
-    ("ssl/ssl_lib.c", Library::OpenSsl),
-    ("/rustls-0.", Library::Rustls),
+/// Marks in the constants of programs that have a TLS library in them: names of its source files, in
+/// two halves, or this program's own constants would bear them.
+const MARKS: &[([&str; 2], Library)] = &[
+    (["ssl/ssl_", "lib.cc"], Library::BoringSsl),
+    (["ssl/ssl_", "lib.c"], Library::OpenSsl),
+    (["/rust", "ls-0."], Library::Rustls),
 ];
 /// The same in the table of function names of Go.
 const GO_MARK: &str = "crypto/tls.(*Conn).Write";
@@ -157,7 +158,8 @@ fn marked(elf: &Elf) -> io::Result<Option<Library>> {
         let found = elf.mark_in(".gopclntab", &[GO_MARK])?;
         return Ok(found.map(|_| Library::Go));
     }
-    let marks: Vec<&str> = MARKS.iter().map(|(mark, _)| *mark).collect();
+    let marks: Vec<String> = MARKS.iter().map(|(halves, _)| halves.concat()).collect();
+    let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
     let found = elf.mark_in(".rodata", &marks)?;
     Ok(found.and_then(|mark| MARKS.get(mark)).map(|(_, library)| *library))
 }

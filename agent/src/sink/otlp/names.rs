@@ -1,22 +1,7 @@
-//! Attribute names. What a convention covers has the convention's name (MCP semantic conventions of
-//! `open-telemetry/semantic-conventions-genai`); the rest is `mcpsonar.*` and documented here.
+//! Names of attributes of spans. What a convention covers is in `semconv`; the rest is `mcpsonar.*`
+//! and documented here.
 
-pub(super) const MCP_METHOD_NAME: &str = "mcp.method.name";
-pub(super) const MCP_PROTOCOL_VERSION: &str = "mcp.protocol.version";
-pub(super) const MCP_RESOURCE_URI: &str = "mcp.resource.uri";
-pub(super) const ERROR_TYPE: &str = "error.type";
-pub(super) const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
-pub(super) const GEN_AI_TOOL_NAME: &str = "gen_ai.tool.name";
-pub(super) const GEN_AI_PROMPT_NAME: &str = "gen_ai.prompt.name";
-pub(super) const GEN_AI_OPERATION_NAME: &str = "gen_ai.operation.name";
-pub(super) const JSONRPC_REQUEST_ID: &str = "jsonrpc.request.id";
-pub(super) const NETWORK_TRANSPORT: &str = "network.transport";
-pub(super) const NETWORK_PROTOCOL_NAME: &str = "network.protocol.name";
-pub(super) const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
-/// Names of an end's address and port.
-pub(super) type AddressNames = [&'static str; 2];
-pub(super) const SERVER_ADDRESS: AddressNames = ["server.address", "server.port"];
-pub(super) const CLIENT_ADDRESS: AddressNames = ["client.address", "client.port"];
+pub(super) use crate::semconv::*;
 
 /// Id of the call, as `mcpsonar trace --json` has it under `call`.
 pub(super) const CALL_ID: &str = "mcpsonar.call.id";

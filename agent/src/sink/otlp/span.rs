@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mcp_proto::{Direction, Nanos, Outcome};
+use mcp_proto::Nanos;
 use opentelemetry::{
     Array, InstrumentationScope, KeyValue, SpanId, StringValue, TraceFlags, TraceId, Value,
     trace::{SpanContext, SpanKind, Status, TraceState},
@@ -12,13 +12,9 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::names;
 use crate::{
-    calls::{CallRecord, Party, ShortId},
+    calls::{CallRecord, Operation, Party, Role, ShortId},
     sink::text::sanitise,
 };
-
-/// JSON-RPC codes that blame the caller: on the server's span they are not errors
-/// (semantic-conventions-genai, `model/mcp/common.yaml`).
-const CALLERS_FAULT: [i64; 5] = [-32700, -32600, -32601, -32602, -32002];
 
 /// A span and whose it is.
 #[derive(Debug)]
@@ -31,64 +27,46 @@ pub(super) struct OwnedSpan {
 /// were seen. The conventions give the kinds to initiator and receiver, whichever of them is the
 /// MCP client.
 pub(super) fn spans(call: &CallRecord) -> Vec<OwnedSpan> {
-    let [requester_span, responder_span] = match call.direction {
-        Direction::ClientToServer => [call.client_span_id, call.server_span_id],
-        Direction::ServerToClient => [call.server_span_id, call.client_span_id],
-    };
     let outer = call.trace_context.as_ref().map(|context| ShortId(context.parent_id));
-    let instants = &call.instants;
-    let mut spans = Vec::with_capacity(2);
-    if let Some(id) = requester_span {
-        let period = (instants.sent(), instants.returned());
-        spans.push(owned(call.requester(), span(call, SpanKind::Client, id, outer, period)));
-    }
-    if let Some(id) = responder_span {
-        let period = (instants.received(), instants.answered());
-        let parent = requester_span.or(outer);
-        spans.push(owned(
-            call.responder(),
-            span(call, SpanKind::Server, id, parent, period),
-        ));
-    }
-    spans
+    let operations = call.operations();
+    let requester = operations[0].as_ref().map(|requester| requester.span_id);
+    let span = |operation: &Operation<'_>| {
+        let parent = match operation.role {
+            Role::Requester => outer,
+            Role::Responder => requester.or(outer),
+        };
+        OwnedSpan {
+            owner: operation.party.cloned().unwrap_or_default(),
+            span: span(call, operation, parent),
+        }
+    };
+    operations.iter().flatten().map(span).collect()
 }
 
-fn owned(owner: Option<&Party>, span: SpanData) -> OwnedSpan {
-    OwnedSpan {
-        owner: owner.cloned().unwrap_or_default(),
-        span,
-    }
-}
-
-fn span(
-    call: &CallRecord,
-    kind: SpanKind,
-    id: ShortId,
-    parent: Option<ShortId>,
-    (start, end): (Option<Nanos>, Option<Nanos>),
-) -> SpanData {
-    let start = start.or(call.start_mono_ns).unwrap_or(call.ended);
-    let end = end.unwrap_or(call.ended).max(start);
+fn span(call: &CallRecord, operation: &Operation<'_>, parent: Option<ShortId>) -> SpanData {
     let flags = call
         .trace_context
         .as_ref()
         .map_or(TraceFlags::SAMPLED, |context| TraceFlags::new(context.flags));
     let trace = TraceId::from_bytes(call.trace_id.0);
-    let error = error_type(call, &kind);
-    let status = match &error {
+    let id = SpanId::from_bytes(operation.span_id.0);
+    let status = match &operation.error_type {
         Some(_) => Status::error(""),
         None => Status::Unset,
     };
     SpanData {
-        span_context: SpanContext::new(trace, SpanId::from_bytes(id.0), flags, false, TraceState::NONE),
+        span_context: SpanContext::new(trace, id, flags, false, TraceState::NONE),
         parent_span_id: parent.map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.0)),
         // Every parent is of another process.
         parent_span_is_remote: parent.is_some(),
-        attributes: attributes(call, &kind, error.as_deref()),
-        span_kind: kind,
+        attributes: attributes(call, operation),
+        span_kind: match operation.role {
+            Role::Requester => SpanKind::Client,
+            Role::Responder => SpanKind::Server,
+        },
         name: name(call).into(),
-        start_time: time(call, start),
-        end_time: time(call, end),
+        start_time: time(call, operation.start),
+        end_time: time(call, operation.end),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
@@ -111,25 +89,7 @@ fn time(call: &CallRecord, at: Nanos) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(call.clock.unix(at))
 }
 
-/// Why the operation failed, in few different words; `None` when it did not, as far as this end is
-/// concerned.
-fn error_type(call: &CallRecord, kind: &SpanKind) -> Option<String> {
-    match call.outcome {
-        Outcome::Ok | Outcome::Pending => None,
-        Outcome::RpcError => match call.error_code {
-            Some(code) if *kind == SpanKind::Server && CALLERS_FAULT.contains(&code) => None,
-            Some(code) => Some(code.to_string()),
-            None => Some("_OTHER".to_owned()),
-        },
-        Outcome::HttpError => Some(
-            call.http_status
-                .map_or_else(|| "_OTHER".to_owned(), |status| status.to_string()),
-        ),
-        failed => Some(failed.code().to_owned()),
-    }
-}
-
-fn attributes(call: &CallRecord, kind: &SpanKind, error: Option<&str>) -> Vec<KeyValue> {
+fn attributes(call: &CallRecord, operation: &Operation<'_>) -> Vec<KeyValue> {
     let mut out = Attributes(Vec::with_capacity(32));
     out.text(names::MCP_METHOD_NAME, Some(&call.method));
     out.text(names::MCP_PROTOCOL_VERSION, call.protocol_version.as_deref());
@@ -142,13 +102,13 @@ fn attributes(call: &CallRecord, kind: &SpanKind, error: Option<&str>) -> Vec<Ke
     );
     out.text(names::JSONRPC_REQUEST_ID, request_id(call.request_id.get()).as_deref());
     out.text(names::NETWORK_TRANSPORT, Some(call.network_transport));
-    out.text(names::NETWORK_PROTOCOL_NAME, protocol_name(call.transport));
+    out.text(names::NETWORK_PROTOCOL_NAME, call.network_protocol());
     // Each end is told of the other: which of them has connected does not depend on who asks.
-    match kind {
-        SpanKind::Client => out.address(names::SERVER_ADDRESS, call.server_address.as_deref()),
-        _ => out.address(names::CLIENT_ADDRESS, call.client_address.as_deref()),
+    match operation.role {
+        Role::Requester => out.address(names::SERVER_ADDRESS, call.server_address.as_deref()),
+        Role::Responder => out.address(names::CLIENT_ADDRESS, call.client_address.as_deref()),
     }
-    out.text(names::ERROR_TYPE, error);
+    out.text(names::ERROR_TYPE, operation.error_type.as_deref());
     out.text(
         names::RPC_RESPONSE_STATUS_CODE,
         call.error_code.map(|code| code.to_string()).as_deref(),
@@ -191,15 +151,6 @@ fn attributes(call: &CallRecord, kind: &SpanKind, error: Option<&str>) -> Vec<Ke
             .push(KeyValue::new(names::LOSS, Value::Array(Array::String(codes))));
     }
     out.0
-}
-
-/// The protocol that carries the messages, where there is one.
-fn protocol_name(transport: &str) -> Option<&'static str> {
-    match transport {
-        "http" | "sse" => Some("http"),
-        "websocket" => Some("websocket"),
-        _ => None,
-    }
 }
 
 /// The id without JSON's quotes; none for null.

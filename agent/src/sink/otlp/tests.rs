@@ -62,7 +62,7 @@ fn http_collector() -> (SocketAddr, mpsc::Receiver<(String, ExportTraceServiceRe
 /// What a collector got of these calls, as (resource, span).
 fn exported(calls: &[CallRecord]) -> Vec<(Vec<KeyValue>, Span)> {
     let (address, requests) = http_collector();
-    let mut otlp = Otlp::start(&format!("http://{address}"), OtlpProtocol::Http, WhenFull::Wait).unwrap();
+    let mut otlp = Otlp::start(&format!("http://{address}"), OtlpProtocol::Http, WhenFull::Wait, None).unwrap();
     for call in calls {
         otlp.call(call).unwrap();
     }
@@ -333,7 +333,7 @@ fn over_grpc() {
     while std::net::TcpStream::connect(address).is_err() && up.elapsed() < RECEIVE {
         thread::sleep(POLL);
     }
-    let mut otlp = Otlp::start(&format!("http://{address}"), OtlpProtocol::Grpc, WhenFull::Drop).unwrap();
+    let mut otlp = Otlp::start(&format!("http://{address}"), OtlpProtocol::Grpc, WhenFull::Drop, None).unwrap();
     otlp.call(&record(call())).unwrap();
     otlp.finish(&Losses::default()).unwrap();
     let spans = (0..2)
@@ -347,7 +347,7 @@ fn overrun(protocol: OtlpProtocol) {
     // Bound and never accepted from: connections hang, as behind a dead host.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let mut otlp = Otlp::start(&url, protocol, WhenFull::Drop).unwrap();
+    let mut otlp = Otlp::start(&url, protocol, WhenFull::Drop, None).unwrap();
     let start = Instant::now();
     let one = record(call());
     for _ in 0..10_000 {
@@ -375,12 +375,12 @@ fn a_collector_that_refuses() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let mut otlp = Otlp::start(&url, OtlpProtocol::Http, WhenFull::Wait).unwrap();
+    let mut otlp = Otlp::start(&url, OtlpProtocol::Http, WhenFull::Wait, None).unwrap();
     otlp.call(&record(call())).unwrap();
     let error = otlp.finish(&Losses::default()).unwrap_err().to_string();
     assert!(error.starts_with("2 of 2 spans were not delivered: "), "{error}");
     assert!(matches!(
-        Otlp::start("h:1", OtlpProtocol::Http, WhenFull::Wait),
+        Otlp::start("h:1", OtlpProtocol::Http, WhenFull::Wait, None),
         Err(OtlpError::Url { .. })
     ));
 }

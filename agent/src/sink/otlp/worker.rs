@@ -10,14 +10,16 @@ use std::{
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::Builder,
     sync::mpsc::Receiver,
     time::{Instant, timeout_at},
 };
 
 use super::{
     OtlpError, OtlpProtocol, Shared,
-    exporter::{build, resource, shown},
+    connection::failed,
+    exporter::{build, resource},
+    metrics::{MetricsExport, OtlpMetrics},
     span::OwnedSpan,
 };
 use crate::calls::Party;
@@ -32,13 +34,11 @@ pub(super) fn start(
     url: &str,
     protocol: OtlpProtocol,
     queue: Receiver<OwnedSpan>,
+    metrics: Option<OtlpMetrics>,
     shared: Arc<Shared>,
 ) -> Result<JoinHandle<()>, OtlpError> {
     let (tell, ready) = mpsc::channel();
-    let io_failed = |error: io::Error| OtlpError::Exporter {
-        url: shown(url),
-        reason: error.to_string(),
-    };
+    let io_failed = |error: io::Error| failed(url, &error);
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -46,14 +46,17 @@ pub(super) fn start(
         .map_err(io_failed)?;
     let url = url.to_owned();
     let run = move || {
-        let exporter = {
+        let exporters = {
             let _guard = runtime.enter();
-            build(&url, protocol)
+            let metrics = metrics
+                .map(|metrics| MetricsExport::new(&url, protocol, metrics))
+                .transpose();
+            build(&url, protocol).and_then(|spans| Ok((spans, metrics?)))
         };
-        match exporter {
-            Ok(exporter) => {
+        match exporters {
+            Ok((spans, metrics)) => {
                 drop(tell.send(Ok(())));
-                run(&runtime, exporter, queue, &shared);
+                runtime.block_on(run(spans, metrics, queue, &shared));
             }
             Err(error) => drop(tell.send(Err(error))),
         }
@@ -68,26 +71,53 @@ pub(super) fn start(
     }
 }
 
-fn run(runtime: &Runtime, mut exporter: SpanExporter, mut queue: Receiver<OwnedSpan>, shared: &Shared) {
+async fn run(
+    mut exporter: SpanExporter,
+    mut metrics: Option<MetricsExport>,
+    mut queue: Receiver<OwnedSpan>,
+    shared: &Shared,
+) {
     let host_name = fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .map(|name| name.trim().to_owned());
-    runtime.block_on(async {
-        while let Some(first) = queue.recv().await {
-            let batch = gather(first, &mut queue).await;
-            for (owner, spans) in by_owner(batch) {
-                let count = spans.len() as u64;
-                exporter.set_resource(&resource(&owner, host_name.as_deref()));
-                match exporter.export(spans).await {
-                    Ok(()) => shared.delivered.fetch_add(count, Ordering::AcqRel),
-                    Err(error) => {
-                        *shared.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-                        shared.refused.fetch_add(count, Ordering::AcqRel)
-                    }
-                };
+    loop {
+        tokio::select! {
+            first = queue.recv() => {
+                let Some(first) = first else { break };
+                let batch = gather(first, &mut queue).await;
+                export(&mut exporter, batch, host_name.as_deref(), shared).await;
             }
+            due = due(&mut metrics) => due.export(host_name.as_deref(), shared).await,
         }
-    });
+    }
+    if let Some(metrics) = &mut metrics {
+        metrics.export(host_name.as_deref(), shared).await;
+    }
+}
+
+/// The metrics when it is time to send them; never where there are none.
+async fn due(metrics: &mut Option<MetricsExport>) -> &mut MetricsExport {
+    match metrics {
+        Some(metrics) => {
+            metrics.due().await;
+            metrics
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn export(exporter: &mut SpanExporter, batch: Vec<OwnedSpan>, host_name: Option<&str>, shared: &Shared) {
+    for (owner, spans) in by_owner(batch) {
+        let count = spans.len() as u64;
+        exporter.set_resource(&resource(&owner, host_name));
+        match exporter.export(spans).await {
+            Ok(()) => shared.delivered.fetch_add(count, Ordering::AcqRel),
+            Err(error) => {
+                *shared.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                shared.refused.fetch_add(count, Ordering::AcqRel)
+            }
+        };
+    }
 }
 
 /// Waits for company until the batch is full, some time has passed or nothing more can come.
