@@ -259,7 +259,7 @@ fn attach_timing(ebpf: &mut Ebpf) -> Result<Vec<HookStatus>, SensorError> {
     if right {
         // Borrowed: programs that are loaded later use it, too.
         let map = ebpf.map_mut("FREE").ok_or(SensorError::Map { map: "FREE" })?;
-        let mut free = Stack::<_, u32>::try_from(map).map_err(|_| SensorError::Map { map: "FREE" })?;
+        let mut free = Stack::<_, u32>::try_from(map).map_err(|_other_kind| SensorError::Map { map: "FREE" })?;
         for slot in 0..MAX_TIMED_PROCESSES {
             free.push(slot, 0).map_err(|source| SensorError::Table {
                 table: "timed processes",
