@@ -140,8 +140,6 @@ pub(crate) struct Ending {
     pub(crate) server_closed: Option<Nanos>,
     /// A timer runs.
     pub(crate) waits: bool,
-    /// One of its streams is gone.
-    pub(crate) closed: bool,
 }
 
 /// What a conversation over HTTP has besides.
@@ -180,7 +178,8 @@ pub(crate) struct Connection {
     pub(crate) unaligned_responses: bool,
     /// Whether the writer's and the reader's side of each direction have been seen.
     pub(crate) sides_seen: [(bool, bool); 2],
-    pub(crate) ending: Ending,
+    /// `None`: nothing says that it will.
+    ending: Option<Box<Ending>>,
     /// By direction.
     served: [Served; 2],
     /// Calls by age, for eviction; some may have ended.
@@ -208,7 +207,7 @@ impl Connection {
             unaligned_requests: false,
             unaligned_responses: false,
             sides_seen: [(false, false); 2],
-            ending: Ending::default(),
+            ending: None,
             served: [Served::default(); 2],
             ages: VecDeque::new(),
         }
@@ -229,7 +228,18 @@ impl Connection {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.ending.client_exited.is_some() || self.ending.server_exited.is_some()
+        let over = |ending: &Ending| ending.client_exited.is_some() || ending.server_exited.is_some();
+        self.ending.as_deref().is_some_and(over)
+    }
+
+    /// Whether a timer runs for its end.
+    pub(crate) fn end_waits(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.waits)
+    }
+
+    /// What is to be noted of its end.
+    pub(crate) fn ending(&mut self) -> &mut Ending {
+        self.ending.get_or_insert_default()
     }
 
     /// The server has given the conversation a session.
@@ -383,7 +393,7 @@ impl Connection {
             client_closed,
             server_closed,
             ..
-        } = self.ending;
+        } = *self.ending.as_deref()?;
         if let Some(at) = client_exited
             && server_exited.is_none_or(|server| at <= server || client_closed.is_some())
         {
