@@ -13,7 +13,13 @@ const ORIGIN: u64 = 1 << 48;
 /// Maps the sides' counts to positions of the stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Alignment {
-    fresh: bool,
+    /// `None`: both counts began with the stream.
+    counts: Option<Box<Counts>>,
+}
+
+/// What is known of the counts of a stream that was open before it was observed.
+#[derive(Clone, Debug)]
+struct Counts {
     /// Position of the writer's first counted byte.
     base: u64,
     /// Bytes in flight when observation began, as far as they have shown.
@@ -28,37 +34,66 @@ pub(crate) struct Alignment {
 
 impl Alignment {
     pub(crate) fn new(fresh: bool) -> Self {
-        Self {
-            fresh,
-            base: if fresh { 0 } else { ORIGIN },
-            in_flight: 0,
-            writer_seen: false,
-            written: 0,
-            read: 0,
-            ahead: None,
-            confirmed: fresh,
-        }
+        let counts = (!fresh).then(|| {
+            Box::new(Counts {
+                base: ORIGIN,
+                in_flight: 0,
+                writer_seen: false,
+                written: 0,
+                read: 0,
+                ahead: None,
+                confirmed: false,
+            })
+        });
+        Self { counts }
     }
 
     /// Added to the writer's count it gives a position.
     pub(crate) fn writer_shift(&self) -> i64 {
-        self.base.cast_signed()
+        self.counts.as_ref().map_or(0, |counts| counts.base.cast_signed())
     }
 
     /// Added to the reader's count it gives a position, as far as is known.
     pub(crate) fn reader_shift(&self) -> i64 {
-        self.base.wrapping_sub(self.in_flight).cast_signed()
+        self.counts.as_ref().map_or(0, |counts| counts.reader_shift())
     }
 
     /// The same, once it can be trusted.
     pub(crate) fn confirmed_reader_shift(&self) -> Option<i64> {
-        self.confirmed.then_some(self.reader_shift())
+        match &self.counts {
+            None => Some(0),
+            Some(counts) => counts.confirmed.then(|| counts.reader_shift()),
+        }
     }
 
     /// The first write is seen after reads were. `same` says whether so many of the last bytes
     /// read equal the first bytes written: a read can return before the write that fed it does.
     pub(crate) fn first_write(&mut self, entered: Nanos, len: u64, same: impl FnOnce(u64) -> bool) {
-        if std::mem::replace(&mut self.writer_seen, true) || self.fresh || self.read == 0 {
+        if let Some(counts) = &mut self.counts {
+            counts.first_write(entered, len, same);
+        }
+    }
+
+    pub(crate) fn wrote(&mut self, entered: Nanos, end: u64) {
+        if let Some(counts) = &mut self.counts {
+            counts.wrote(entered, end);
+        }
+    }
+
+    pub(crate) fn did_read(&mut self, exited: Nanos, end: u64) {
+        if let Some(counts) = &mut self.counts {
+            counts.did_read(exited, end);
+        }
+    }
+}
+
+impl Counts {
+    fn reader_shift(&self) -> i64 {
+        self.base.wrapping_sub(self.in_flight).cast_signed()
+    }
+
+    fn first_write(&mut self, entered: Nanos, len: u64, same: impl FnOnce(u64) -> bool) {
+        if std::mem::replace(&mut self.writer_seen, true) || self.read == 0 {
             return;
         }
         let overlap = match self.ahead {
@@ -70,11 +105,8 @@ impl Alignment {
         self.base += self.in_flight;
     }
 
-    pub(crate) fn wrote(&mut self, entered: Nanos, end: u64) {
+    fn wrote(&mut self, entered: Nanos, end: u64) {
         self.writer_seen = true;
-        if self.fresh {
-            return;
-        }
         if let Some((read, at)) = self.ahead
             && entered > at
         {
@@ -89,10 +121,7 @@ impl Alignment {
         }
     }
 
-    pub(crate) fn did_read(&mut self, exited: Nanos, end: u64) {
-        if self.fresh {
-            return;
-        }
+    fn did_read(&mut self, exited: Nanos, end: u64) {
         self.read = self.read.max(end);
         self.ahead = Some((self.read, exited));
         if self.writer_seen {

@@ -1,5 +1,7 @@
 //! The call: a request with its outcome, its instants and who took part.
 
+use std::sync::Arc;
+
 use crate::{Carrier, ConnectionId, Nanos, ProcessId, StreamId};
 
 /// One request and what became of it. No payload is in here: names, ids, sizes and instants only.
@@ -86,7 +88,7 @@ pub enum Transport {
 
 /// What names a session on the wire. A credential: it shows itself to nobody by accident.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct SessionToken(pub(crate) Box<str>);
+pub struct SessionToken(pub(crate) Arc<str>);
 
 impl SessionToken {
     /// The bytes, to be hashed.

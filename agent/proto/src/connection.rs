@@ -1,6 +1,7 @@
 //! The two streams of one conversation: who takes part, and how it ends.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use crate::hash::Seeded;
 use crate::output::Output;
@@ -78,14 +79,54 @@ pub(crate) struct Unfinished {
     pub(crate) target: Option<Box<str>>,
 }
 
+/// What goes on beyond one request and its answer.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    pub(crate) unfinished: VecDeque<Unfinished>,
+    /// Tasks and when the request that made them was first written.
+    created: VecDeque<(Box<str>, Nanos)>,
+}
+
 /// What belongs to the requests of one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Originator {
+    /// By what the peers may name its calls; over HTTP only while there are any.
+    pub(crate) names: Option<Box<Names>>,
+    pub(crate) sequence: u64,
+}
+
+/// The calls of one direction, by what peers name them by.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
     pub(crate) ids: HashMap<Box<str>, Slot, Seeded>,
     /// Progress tokens that differ from the id.
     pub(crate) tokens: HashMap<Box<str>, Slot, Seeded>,
     pub(crate) cancelled: VecDeque<Box<str>>,
-    pub(crate) sequence: u64,
+}
+
+impl Originator {
+    pub(crate) fn by_id(&self, id: &str) -> Option<Slot> {
+        self.names.as_ref()?.ids.get(id).copied()
+    }
+
+    pub(crate) fn by_token(&self, token: &str) -> Option<Slot> {
+        self.names.as_ref()?.tokens.get(token).copied()
+    }
+
+    pub(crate) fn names(&mut self) -> &mut Names {
+        self.names.get_or_insert_default()
+    }
+
+    /// Gives back the room of what is over.
+    fn rest(&mut self) {
+        if let Some(names) = &mut self.names {
+            names.ids.shrink_to_fit();
+            names.tokens.shrink_to_fit();
+            if names.ids.is_empty() && names.tokens.is_empty() && names.cancelled.is_empty() {
+                self.names = None;
+            }
+        }
+    }
 }
 
 /// How far the conversation has come to its end.
@@ -99,8 +140,6 @@ pub(crate) struct Ending {
     pub(crate) server_closed: Option<Nanos>,
     /// A timer runs.
     pub(crate) waits: bool,
-    /// One of its streams is gone.
-    pub(crate) closed: bool,
 }
 
 /// What a conversation over HTTP has besides.
@@ -108,7 +147,7 @@ pub(crate) struct Ending {
 pub(crate) struct Web {
     pub(crate) transport: Transport,
     /// What names its session.
-    pub(crate) token: Option<Box<str>>,
+    pub(crate) token: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -128,9 +167,8 @@ pub(crate) struct Connection {
     pub(crate) calls: Slab<InFlight>,
     pub(crate) from_client: Originator,
     pub(crate) from_server: Originator,
-    pub(crate) unfinished: VecDeque<Unfinished>,
-    /// Tasks and when the request that made them was first written.
-    pub(crate) tasks: VecDeque<(Box<str>, Nanos)>,
+    /// Few conversations have any.
+    pub(crate) tasks: Option<Box<Tasks>>,
     /// Not everything was seen: an unknown id is no fault of the peers.
     pub(crate) incomplete: bool,
     /// The stream that holds responses whose requests have not come.
@@ -140,7 +178,8 @@ pub(crate) struct Connection {
     pub(crate) unaligned_responses: bool,
     /// Whether the writer's and the reader's side of each direction have been seen.
     pub(crate) sides_seen: [(bool, bool); 2],
-    pub(crate) ending: Ending,
+    /// `None`: nothing says that it will.
+    ending: Option<Box<Ending>>,
     /// By direction.
     served: [Served; 2],
     /// Calls by age, for eviction; some may have ended.
@@ -162,14 +201,13 @@ impl Connection {
             calls: Slab::new(),
             from_client: Originator::default(),
             from_server: Originator::default(),
-            unfinished: VecDeque::new(),
-            tasks: VecDeque::new(),
+            tasks: None,
             incomplete: false,
             early: None,
             unaligned_requests: false,
             unaligned_responses: false,
             sides_seen: [(false, false); 2],
-            ending: Ending::default(),
+            ending: None,
             served: [Served::default(); 2],
             ages: VecDeque::new(),
         }
@@ -190,16 +228,27 @@ impl Connection {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.ending.client_exited.is_some() || self.ending.server_exited.is_some()
+        let over = |ending: &Ending| ending.client_exited.is_some() || ending.server_exited.is_some();
+        self.ending.as_deref().is_some_and(over)
+    }
+
+    /// Whether a timer runs for its end.
+    pub(crate) fn end_waits(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.waits)
+    }
+
+    /// What is to be noted of its end.
+    pub(crate) fn ending(&mut self) -> &mut Ending {
+        self.ending.get_or_insert_default()
     }
 
     /// The server has given the conversation a session.
-    pub(crate) fn begin_session(&mut self, token: &str) {
+    pub(crate) fn begin_session(&mut self, token: &Arc<str>) {
         if let Some(web) = &mut self.web {
-            web.token = Some(token.into());
+            web.token = Some(Arc::clone(token));
         }
         for it in self.calls.iter_mut() {
-            it.call.session = Some(SessionToken(token.into()));
+            it.call.session = Some(SessionToken(Arc::clone(token)));
         }
     }
 
@@ -294,13 +343,13 @@ impl Connection {
             self.served[it.call.direction as usize].answered += 1;
         }
         let originator = self.originator(it.call.direction);
-        if originator.ids.get(&it.call.request_id.0) == Some(&slot) {
-            originator.ids.remove(&it.call.request_id.0);
+        if originator.by_id(&it.call.request_id.0) == Some(slot) {
+            originator.names().ids.remove(&it.call.request_id.0);
         }
         if let Some(token) = &it.progress_token
-            && originator.tokens.get(token) == Some(&slot)
+            && originator.by_token(token) == Some(slot)
         {
-            originator.tokens.remove(token);
+            originator.names().tokens.remove(token);
         }
         self.emit(it, outcome, ended, output);
     }
@@ -344,7 +393,7 @@ impl Connection {
             client_closed,
             server_closed,
             ..
-        } = self.ending;
+        } = *self.ending.as_deref()?;
         if let Some(at) = client_exited
             && server_exited.is_none_or(|server| at <= server || client_closed.is_some())
         {
@@ -456,12 +505,14 @@ impl Connection {
             if call.result_type == Some(ResultType::Task)
                 && let Some(created) = created
             {
-                if self.tasks.len() >= output.limits.tasks {
-                    self.tasks.pop_front();
+                let tasks = &mut self.tasks.get_or_insert_default().created;
+                if tasks.len() >= output.limits.tasks {
+                    tasks.pop_front();
                 }
-                self.tasks.push_back((task.id.clone(), created));
+                tasks.push_back((task.id.clone(), created));
             }
-            let known = self.tasks.iter().rev().find(|(id, _)| *id == task.id);
+            let mut newest = self.tasks.iter().flat_map(|tasks| tasks.created.iter().rev());
+            let known = newest.find(|(id, _)| *id == task.id);
             task.age = known.map(|(_, created)| ended.saturating_sub(*created));
         }
         output.call(call);
@@ -475,8 +526,7 @@ impl Connection {
         self.calls.rest();
         self.ages = VecDeque::new();
         for originator in [&mut self.from_client, &mut self.from_server] {
-            originator.ids.shrink_to_fit();
-            originator.tokens.shrink_to_fit();
+            originator.rest();
         }
     }
 }

@@ -23,7 +23,8 @@ impl Connection {
             Direction::ClientToServer => &self.from_server,
             Direction::ServerToClient => &self.from_client,
         };
-        let known = |id: &str| requests.ids.contains_key(id) || requests.cancelled.iter().any(|it| &**it == id);
+        let cancelled = || requests.names.iter().flat_map(|names| &names.cancelled);
+        let known = |id: &str| requests.by_id(id).is_some() || cancelled().any(|it| &**it == id);
         matches!(rpc::kind(envelope), Kind::Result | Kind::Error)
             && !self.is_over()
             && rpc::id(envelope).is_some_and(|id| !known(id) && !rpc::unquoted_number(id).is_some_and(known))
@@ -34,16 +35,17 @@ impl Connection {
     pub(crate) fn puts_off(
         &mut self,
         stream: StreamId,
-        early: &mut VecDeque<Held>,
+        early: &mut Option<Box<VecDeque<Held>>>,
         direction: Direction,
         envelope: &Envelope,
         seen: Seen,
         limits: &Limits,
     ) -> bool {
-        let off = early.len() < limits.early_responses && self.is_early(direction, envelope);
+        let waiting = early.as_ref().map_or(0, |early| early.len());
+        let off = waiting < limits.early_responses && self.is_early(direction, envelope);
         if off {
             let envelope = Box::new(envelope.clone());
-            early.push_back(Held { envelope, seen });
+            early.get_or_insert_default().push_back(Held { envelope, seen });
             self.early = Some(stream);
         }
         off
@@ -77,15 +79,15 @@ impl Tracker {
         };
         let output = &mut self.output;
         let oldest = self.latest.saturating_sub(output.limits.early_wait);
-        for held in std::mem::take(&mut stream.early) {
+        for held in stream.early.take().map_or_else(VecDeque::new, |early| *early) {
             let waits = may_come && held.seen.at >= oldest && connection.is_early(direction, &held.envelope);
             if waits {
-                stream.early.push_back(held);
+                stream.early.get_or_insert_default().push_back(held);
             } else {
                 stream.message(&held, connection, self.latest, output);
             }
         }
-        if stream.early.is_empty() {
+        if stream.early.is_none() {
             connection.early = None;
         }
         self.settle(id);

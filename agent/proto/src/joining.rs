@@ -110,9 +110,9 @@ impl Tracker {
         let Some(connection) = self.connections.get(&connection) else {
             return false;
         };
-        let ids = match has {
-            Direction::ClientToServer => &connection.from_client.ids,
-            Direction::ServerToClient => &connection.from_server.ids,
+        let requests = match has {
+            Direction::ClientToServer => &connection.from_client,
+            Direction::ServerToClient => &connection.from_server,
         };
         let mut responses = suspect
             .held
@@ -120,7 +120,7 @@ impl Tracker {
             .filter(|held| matches!(rpc::kind(&held.envelope), Kind::Result | Kind::Error))
             .peekable();
         responses.peek().is_some()
-            && responses.all(|held| rpc::id(&held.envelope).is_some_and(|id| ids.contains_key(id)))
+            && responses.all(|held| rpc::id(&held.envelope).is_some_and(|id| requests.by_id(id).is_some()))
     }
 
     /// Whether a known connection lacks a stream with these peers.

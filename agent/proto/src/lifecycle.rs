@@ -31,7 +31,7 @@ impl Tracker {
             if let Some((connection, direction)) = stream.connection()
                 && let Some(connection) = self.connections.get_mut(&connection)
             {
-                let ending = &mut connection.ending;
+                let ending = connection.ending();
                 let (writer, reader) = match direction {
                     Direction::ClientToServer => (&mut ending.client_exited, &mut ending.server_exited),
                     Direction::ServerToClient => (&mut ending.server_exited, &mut ending.client_exited),
@@ -98,7 +98,7 @@ impl Tracker {
         };
         if let Some((connection, direction)) = stream.connection() {
             if let Some(connection) = self.connections.get_mut(&connection) {
-                let ending = &mut connection.ending;
+                let ending = connection.ending();
                 match direction {
                     Direction::ClientToServer => ending.client_closed.get_or_insert(at),
                     Direction::ServerToClient => ending.server_closed.get_or_insert(at),
@@ -157,8 +157,8 @@ impl Tracker {
         };
         if let Some((outcome, at)) = connection.verdict(grace_over) {
             connection.end_unanswered(outcome, at, &mut self.output);
-        } else if !grace_over && !connection.ending.waits {
-            connection.ending.waits = true;
+        } else if !grace_over && !connection.end_waits() {
+            connection.ending().waits = true;
             let deadline = now.saturating_add(self.output.limits.exit_grace);
             self.timers.push(Reverse((deadline, Timer::Ending(id))));
         }
@@ -184,7 +184,7 @@ impl Tracker {
                 Timer::Link(id) => self.link_timeout(id, now),
                 Timer::Ending(id) => {
                     if let Some(connection) = self.connections.get_mut(&id) {
-                        connection.ending.waits = false;
+                        connection.ending().waits = false;
                     }
                     self.end_if_clear(id, true, now);
                     self.remove_if_over(id);
@@ -316,9 +316,8 @@ impl Tracker {
         if let Some((connection, direction)) = stream.connection() {
             if let Some(connection) = self.connections.get_mut(&connection) {
                 *connection.stream(direction) = None;
-                // Nothing may join what is coming to its end.
-                connection.ending.closed = true;
             }
+            // Nothing may join what is coming to its end.
             self.half.retain(|half| *half != connection);
             self.remove_if_over(connection);
         }
@@ -326,7 +325,7 @@ impl Tracker {
 
     fn remove_if_over(&mut self, id: ConnectionId) {
         let over = |connection: &Connection| {
-            connection.client_to_server.is_none() && connection.server_to_client.is_none() && !connection.ending.waits
+            connection.client_to_server.is_none() && connection.server_to_client.is_none() && !connection.end_waits()
         };
         if self.connections.get(&id).is_some_and(|connection| over(connection)) {
             if let Some(mut connection) = self.connections.remove(&id) {

@@ -3,7 +3,7 @@
 //! The key is (connection, originator's direction, id as its JSON token). There is no time limit:
 //! a call ends when it is answered, cancelled, or when a peer or the observation ends.
 
-use crate::connection::{Connection, InFlight, Part, Unfinished, note};
+use crate::connection::{Connection, InFlight, Names, Part, Unfinished, note};
 use crate::json::{Envelope, Field};
 use crate::mcp::{self, Target};
 use crate::output::Output;
@@ -67,7 +67,7 @@ impl Connection {
             Kind::Request => {
                 output.stats.requests += 1;
                 let id: Box<str> = rpc::id(envelope)?.into();
-                if let Some(old) = self.originator(direction).ids.get(&id).copied() {
+                if let Some(old) = self.originator(direction).by_id(&id) {
                     if !self.incomplete {
                         fault(FaultKind::IdReuse, self.id, output);
                     }
@@ -90,8 +90,10 @@ impl Connection {
                 match self.find(direction.reversed(), envelope, meant) {
                     Found::Call(slot) => {
                         self.response(slot, kind, envelope, seen);
-                        if self.unfinished.len() > output.limits.continuations {
-                            self.unfinished.pop_front();
+                        if let Some(tasks) = &mut self.tasks
+                            && tasks.unfinished.len() > output.limits.continuations
+                        {
+                            tasks.unfinished.pop_front();
                         }
                         Some((slot, Part::Response))
                     }
@@ -157,8 +159,10 @@ impl Connection {
         let originator = self.originator(direction);
         let sequence = originator.sequence;
         originator.sequence += 1;
-        if let Some(at) = originator.cancelled.iter().position(|cancelled| *cancelled == id) {
-            originator.cancelled.remove(at);
+        if let Some(Names { cancelled, .. }) = originator.names.as_deref_mut()
+            && let Some(at) = cancelled.iter().position(|cancelled| *cancelled == id)
+        {
+            cancelled.remove(at);
         }
         let server = match direction {
             Direction::ClientToServer => Endpoint::default(),
@@ -229,10 +233,10 @@ impl Connection {
             is_relayed: false,
         };
         let slot = self.admit(in_flight, output);
-        let originator = self.originator(direction);
-        originator.ids.insert(id, slot);
+        let names = self.originator(direction).names();
+        names.ids.insert(id, slot);
         if let Some(token) = other_token {
-            originator.tokens.insert(token, slot);
+            names.tokens.insert(token, slot);
         }
         slot
     }
@@ -245,7 +249,8 @@ impl Connection {
         method: &str,
         target: Option<&str>,
     ) -> Option<Continuation> {
-        if self.unfinished.is_empty() {
+        let unfinished = &mut self.tasks.as_mut()?.unfinished;
+        if unfinished.is_empty() {
             return None;
         }
         let state = envelope.request_state(Field::ParamsRequestState);
@@ -254,12 +259,11 @@ impl Connection {
         }
         let same =
             |it: &Unfinished| it.direction == direction && &*it.method == method && it.target.as_deref() == target;
-        let by_state = self
-            .unfinished
+        let by_state = unfinished
             .iter()
             .rposition(|it| state.is_some() && it.state == state && it.direction == direction);
-        let at = by_state.or_else(|| self.unfinished.iter().rposition(same))?;
-        let sequence = self.unfinished.remove(at)?.sequence;
+        let at = by_state.or_else(|| unfinished.iter().rposition(same))?;
+        let sequence = unfinished.remove(at)?.sequence;
         Some(Continuation { sequence })
     }
 
@@ -278,7 +282,7 @@ impl Connection {
             return Found::Nothing;
         };
         let id = it.call.request_id.0.clone();
-        self.originator(direction).ids.remove(&id);
+        self.originator(direction).names().ids.remove(&id);
         Found::Call(slot)
     }
 
@@ -286,19 +290,21 @@ impl Connection {
         let Some(id) = rpc::id(envelope) else {
             return Found::Nothing;
         };
-        let originator = self.originator(direction);
-        let slot = originator
+        let Some(names) = self.originator(direction).names.as_deref_mut() else {
+            return Found::Nothing;
+        };
+        let slot = names
             .ids
             .remove(id)
-            .or_else(|| rpc::unquoted_number(id).and_then(|number| originator.ids.remove(number)));
+            .or_else(|| rpc::unquoted_number(id).and_then(|number| names.ids.remove(number)));
         if let Some(slot) = slot {
             return Found::Call(slot);
         }
         let number = rpc::unquoted_number(id);
         let matches = |cancelled: &str| cancelled == id || number == Some(cancelled);
-        match originator.cancelled.iter().position(|cancelled| matches(cancelled)) {
+        match names.cancelled.iter().position(|cancelled| matches(cancelled)) {
             Some(at) => {
-                originator.cancelled.remove(at);
+                names.cancelled.remove(at);
                 Found::Cancelled
             }
             None => Found::Nothing,
@@ -356,7 +362,7 @@ impl Connection {
             }
             if result_type == ResultType::InputRequired {
                 let target = call.tool.as_ref().or(call.prompt.as_ref()).or(call.resource.as_ref());
-                self.unfinished.push_back(Unfinished {
+                self.tasks.get_or_insert_default().unfinished.push_back(Unfinished {
                     direction,
                     sequence: call.sequence,
                     state: envelope.request_state(Field::ResultRequestState),
@@ -383,8 +389,8 @@ impl Connection {
         let token = it.progress_token.take();
         if let Some(token) = token {
             let originator = self.originator(direction);
-            if originator.tokens.get(&token) == Some(&slot) {
-                originator.tokens.remove(&token);
+            if originator.by_token(&token) == Some(slot) {
+                originator.names().tokens.remove(&token);
             }
         }
     }
@@ -396,15 +402,10 @@ impl Connection {
                 let Some(id) = rpc::token(envelope, Field::RequestId) else {
                     return;
                 };
-                let own = self
-                    .originator(direction)
-                    .ids
-                    .get(id)
-                    .copied()
-                    .map(|slot| (direction, slot));
+                let own = self.originator(direction).by_id(id).map(|slot| (direction, slot));
                 // A server ends a subscription by cancelling the client's request.
                 let found = own.or_else(|| {
-                    let slot = self.originator(asked).ids.get(id).copied()?;
+                    let slot = self.originator(asked).by_id(id)?;
                     let listens = self
                         .calls
                         .get(slot)
@@ -415,7 +416,7 @@ impl Connection {
                     return;
                 };
                 let bound = output.limits.cancelled_ids;
-                let cancelled = &mut self.originator(originator).cancelled;
+                let cancelled = &mut self.originator(originator).names().cancelled;
                 if cancelled.len() >= bound {
                     cancelled.pop_front();
                 }
@@ -427,8 +428,8 @@ impl Connection {
                     return;
                 };
                 let originator = self.originator(asked);
-                let by_id = originator.ids.get(token).copied();
-                let by_token = originator.tokens.get(token).copied();
+                let by_id = originator.by_id(token);
+                let by_token = originator.by_token(token);
                 let same = by_id.filter(|slot| {
                     self.calls
                         .get(*slot)
@@ -438,7 +439,7 @@ impl Connection {
             }
             _ => {
                 let id = rpc::token(envelope, Field::SubscriptionId);
-                let slot = id.and_then(|id| self.originator(asked).ids.get(id).copied());
+                let slot = id.and_then(|id| self.originator(asked).by_id(id));
                 self.count(slot);
             }
         }

@@ -36,7 +36,6 @@ struct Open {
     key: Key,
     /// Where its bytes begin in this side's count.
     base: u64,
-    exited: Nanos,
 }
 
 /// A piece that has to wait for the end of another syscall.
@@ -63,9 +62,30 @@ impl Parked {
 struct SideState {
     /// This side's count after its last syscall.
     next: u64,
+    /// Only while a syscall comes in pieces: most come in one.
+    pieces: Option<Box<Pieces>>,
+}
+
+/// Syscalls of one side whose pieces have not all come.
+#[derive(Clone, Debug, Default)]
+struct Pieces {
+    /// Whose pieces are put in place.
     open: Option<Open>,
+    /// Pieces of others.
     parked: VecDeque<Parked>,
     parked_bytes: usize,
+}
+
+impl SideState {
+    /// All pieces of the open syscall have come.
+    fn close(&mut self) {
+        if let Some(pieces) = &mut self.pieces {
+            pieces.open = None;
+            if pieces.parked.is_empty() {
+                self.pieces = None;
+            }
+        }
+    }
 }
 
 /// Bytes of the reader's that are kept to recognise them on the writer's side.
@@ -83,7 +103,9 @@ pub(crate) struct ByteStream {
     cursor: u64,
     writer: SideState,
     reader: SideState,
-    read_last: Vec<u8>,
+    /// Only until the writer is seen, where the sides may not count from the same byte.
+    #[expect(clippy::box_collection, reason = "most streams never have it")]
+    read_last: Option<Box<Vec<u8>>>,
 }
 
 fn key(t: &Transfer<'_>) -> Key {
@@ -104,7 +126,7 @@ impl ByteStream {
             cursor: 0,
             writer: SideState::default(),
             reader: SideState::default(),
-            read_last: Vec::new(),
+            read_last: None,
         }
     }
 
@@ -132,11 +154,13 @@ impl ByteStream {
     /// Lets a piece in: `Err` when it has to wait, else the syscall's span when it is a new one.
     pub(crate) fn admit(&mut self, t: &Transfer<'_>) -> Result<Option<Span>, ()> {
         let state = self.side(t.side);
-        if let Some(open) = &state.open {
+        if let Some(pieces) = &mut state.pieces
+            && let Some(open) = &pieces.open
+        {
             if open.key == key(t) {
                 return Ok(None);
             }
-            state.parked_bytes += t.content.bytes.len();
+            pieces.parked_bytes += t.content.bytes.len();
             let meta = Transfer {
                 stream: t.stream,
                 pair: t.pair,
@@ -153,7 +177,7 @@ impl ByteStream {
                 content: Content::default(),
                 last: t.last,
             };
-            state.parked.push_back(Parked {
+            pieces.parked.push_back(Parked {
                 meta,
                 at: t.content.at,
                 bytes: t.content.bytes.to_vec(),
@@ -165,16 +189,15 @@ impl ByteStream {
         let base = t.offset.max(state.next);
         let end = base.saturating_add(t.len);
         state.next = end;
-        state.open = Some(Open {
-            key: key(t),
-            base,
-            exited: t.exited,
-        });
+        if !t.last {
+            let open = Open { key: key(t), base };
+            state.pieces.get_or_insert_default().open = Some(open);
+        }
         match t.side {
             Side::Writer => {
                 if !self.writer_seen {
                     self.writer_seen = true;
-                    let last = std::mem::take(&mut self.read_last);
+                    let last = self.read_last.take().map_or_else(Vec::new, |last| *last);
                     self.alignment
                         .first_write(t.entered, t.len, |overlap| same(&last, overlap, t.content));
                 }
@@ -194,40 +217,46 @@ impl ByteStream {
     /// The next piece that no longer has to wait.
     pub(crate) fn unpark(&mut self, side: Side, all: bool, limits: &Limits) -> Option<Parked> {
         let state = self.side(side);
-        if state.parked.is_empty() {
-            return None;
-        }
-        let index = match &state.open {
+        let pieces = state.pieces.as_mut().filter(|pieces| !pieces.parked.is_empty())?;
+        let index = match &pieces.open {
             None => 0,
-            Some(open) => match state.parked.iter().position(|parked| key(&parked.meta) == open.key) {
+            Some(open) => match pieces.parked.iter().position(|parked| key(&parked.meta) == open.key) {
                 Some(index) => index,
                 None => {
-                    let latest = open.exited.saturating_add(limits.piece_patience);
-                    let overdue = state.parked_bytes > limits.parked_bytes
-                        || state.parked.iter().any(|parked| parked.meta.entered > latest);
+                    let (_, _, exited, ..) = open.key;
+                    let latest = exited.saturating_add(limits.piece_patience);
+                    let overdue = pieces.parked_bytes > limits.parked_bytes
+                        || pieces.parked.iter().any(|parked| parked.meta.entered > latest);
                     if !overdue && !all {
                         return None;
                     }
-                    state.open = None;
+                    pieces.open = None;
                     0
                 }
             },
         };
-        let parked = state.parked.remove(index)?;
-        state.parked_bytes = state.parked_bytes.saturating_sub(parked.bytes.len());
+        let parked = pieces.parked.remove(index)?;
+        pieces.parked_bytes = pieces.parked_bytes.saturating_sub(parked.bytes.len());
+        if pieces.open.is_none() && pieces.parked.is_empty() {
+            state.pieces = None;
+        }
         Some(parked)
     }
 
     /// Finds the place of an admitted piece. What it returns is accounted for from then on.
     pub(crate) fn place(&mut self, t: &Transfer<'_>) -> Placement {
-        let (shift, open) = match t.side {
-            Side::Writer => (self.alignment.writer_shift(), self.writer.open),
-            Side::Reader => (self.alignment.reader_shift(), self.reader.open),
+        let shift = match t.side {
+            Side::Writer => self.alignment.writer_shift(),
+            Side::Reader => self.alignment.reader_shift(),
         };
-        let base = open.map_or(t.offset, |open| open.base).saturating_add_signed(shift);
+        let state = self.side(t.side);
+        let open = state.pieces.as_ref().and_then(|pieces| pieces.open);
+        // What came in one piece is the last that this side has moved.
+        let own = open.map_or(state.next.saturating_sub(t.len), |open| open.base);
+        let base = own.saturating_add_signed(shift);
         let end = base.saturating_add(t.len);
         if t.last {
-            self.side(t.side).open = None;
+            state.close();
         }
         let inside = t.len.saturating_sub(t.content.at).min(t.content.bytes.len() as u64);
         let bytes = &t.content.bytes[..usize::try_from(inside).unwrap_or(0)];
@@ -311,7 +340,7 @@ impl ByteStream {
         }) else {
             return 0;
         };
-        self.side(t.side).open = None;
+        self.side(t.side).close();
         let Some(span) = span else { return 0 };
         if t.side == Side::Reader && self.writer_seen {
             return 0;
@@ -328,9 +357,10 @@ impl ByteStream {
 
     fn remember_read(&mut self, bytes: &[u8]) {
         let kept = &bytes[bytes.len().saturating_sub(COMPARED)..];
-        self.read_last.extend_from_slice(kept);
-        let excess = self.read_last.len().saturating_sub(COMPARED);
-        self.read_last.drain(..excess);
+        let last = self.read_last.get_or_insert_default();
+        last.extend_from_slice(kept);
+        let excess = last.len().saturating_sub(COMPARED);
+        last.drain(..excess);
     }
 }
 

@@ -31,7 +31,8 @@ pub(crate) type Ends = (Option<Span>, Option<Span>);
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline<T> {
     spans: VecDeque<Span>,
-    waits: VecDeque<Wait<T>>,
+    #[expect(clippy::box_collection, reason = "few sides are waited for at a time")]
+    waits: Option<Box<VecDeque<Wait<T>>>>,
     /// Everything before this was moved.
     reached: u64,
     seen: bool,
@@ -41,7 +42,7 @@ impl<T: Copy> Timeline<T> {
     pub(crate) fn new() -> Self {
         Self {
             spans: VecDeque::new(),
-            waits: VecDeque::new(),
+            waits: None,
             reached: 0,
             seen: false,
         }
@@ -66,10 +67,11 @@ impl<T: Copy> Timeline<T> {
 
     /// Waits for a range; returns what had to be given up for it.
     pub(crate) fn wait(&mut self, wait: Wait<T>, limits: &Limits) {
-        if self.waits.len() >= limits.timeline_waits {
-            self.waits.pop_front();
+        let waits = self.waits.get_or_insert_default();
+        if waits.len() >= limits.timeline_waits {
+            waits.pop_front();
         }
-        self.waits.push_back(wait);
+        waits.push_back(wait);
     }
 
     /// The ends of a range in this side's own count, once all of it was moved.
@@ -96,7 +98,7 @@ impl<T: Copy> Timeline<T> {
     /// Takes the next message whose bytes have all been moved. `shift` is what a position of the
     /// stream is ahead of this side's count; `None` while that is not known.
     pub(crate) fn take_settled(&mut self, shift: Option<i64>) -> Option<(Wait<T>, Ends)> {
-        let wait = *self.waits.front()?;
+        let wait = *self.waits.as_ref()?.front()?;
         let shift = shift?;
         let own = |position: u64| position.checked_add_signed(-shift);
         let ends = match (own(wait.start), own(wait.end)) {
@@ -104,7 +106,7 @@ impl<T: Copy> Timeline<T> {
             // Before this side's first syscall: nobody saw it.
             _ => (None, None),
         };
-        self.waits.pop_front();
+        self.waits.as_mut()?.pop_front();
         Some((wait, ends))
     }
 
@@ -113,14 +115,13 @@ impl<T: Copy> Timeline<T> {
         if self.spans.is_empty() {
             self.spans = VecDeque::new();
         }
-        if self.waits.is_empty() {
-            self.waits = VecDeque::new();
-        }
+        self.waits.take_if(|waits| waits.is_empty());
     }
 
     /// Forgets what lies before `position` of the stream and is waited for by nobody.
     pub(crate) fn prune(&mut self, position: u64, shift: i64) {
-        let waited = self.waits.front().map_or(position, |wait| wait.start.min(position));
+        let first = self.waits.as_ref().and_then(|waits| waits.front());
+        let waited = first.map_or(position, |wait| wait.start.min(position));
         let Some(own) = waited.checked_add_signed(-shift) else {
             return;
         };

@@ -44,7 +44,8 @@ pub(crate) struct Track {
     /// Faults reported.
     pub(crate) reported: u32,
     /// Responses whose requests have not come.
-    pub(crate) early: VecDeque<Held>,
+    #[expect(clippy::box_collection, reason = "few streams ever have any")]
+    pub(crate) early: Option<Box<VecDeque<Held>>>,
 }
 
 /// A call whose response has come, and when.
@@ -100,7 +101,7 @@ impl Track {
             ended: false,
             framing_reported: false,
             reported: 0,
-            early: VecDeque::new(),
+            early: None,
         }
     }
 
@@ -425,7 +426,7 @@ impl Track {
         {
             keep = keep.min(held.seen.start);
         }
-        if let Some(held) = self.early.front() {
+        if let Some(held) = self.early.as_ref().and_then(|early| early.front()) {
             keep = keep.min(held.seen.start);
         }
         self.written.prune(keep, self.bytes.alignment.writer_shift());

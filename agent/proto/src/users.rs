@@ -2,9 +2,25 @@
 
 use crate::{Carrier, PairId, ProcessId};
 
-/// The processes that were seen to use one side of a stream, the latest last.
+/// The processes that were seen to use one side of a stream.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Users {
+pub(crate) enum Users {
+    #[default]
+    None,
+    /// Most sides have one for good.
+    One {
+        process: ProcessId,
+        /// As in [`Lists::programs`].
+        program: ProcessId,
+        lives: bool,
+    },
+    Many(Box<Lists>),
+}
+
+/// Several processes that use one side.
+#[derive(Clone, Debug)]
+pub(crate) struct Lists {
+    /// The latest last.
     seen: Vec<ProcessId>,
     live: Vec<ProcessId>,
     /// The first processes of the programs that they run: a child that was forked without executing
@@ -15,6 +31,107 @@ pub(crate) struct Users {
 impl Users {
     /// Notes a use; true when the process is new to this side.
     pub(crate) fn note(&mut self, process: ProcessId, program: ProcessId, bound: usize) -> bool {
+        match self {
+            Self::None => {
+                *self = Self::One {
+                    process,
+                    program,
+                    lives: true,
+                };
+                true
+            }
+            Self::One { process: only, .. } if *only == process => false,
+            Self::One {
+                process: first,
+                program: its,
+                lives,
+            } => {
+                let mut lists = Lists::new(*first, *its, *lives);
+                let is_new = lists.note(process, program, bound);
+                *self = Self::Many(Box::new(lists));
+                is_new
+            }
+            Self::Many(lists) => lists.note(process, program, bound),
+        }
+    }
+
+    pub(crate) fn latest(&self) -> Option<ProcessId> {
+        self.all().last().copied()
+    }
+
+    /// The latest last.
+    pub(crate) fn all(&self) -> &[ProcessId] {
+        match self {
+            Self::None => &[],
+            Self::One { process, .. } => std::slice::from_ref(process),
+            Self::Many(lists) => &lists.seen,
+        }
+    }
+
+    fn programs(&self) -> &[ProcessId] {
+        match self {
+            Self::None => &[],
+            Self::One { program, .. } => std::slice::from_ref(program),
+            Self::Many(lists) => &lists.programs,
+        }
+    }
+
+    /// Whether somebody used this side and nobody who did lives on.
+    pub(crate) fn are_gone(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::One { lives, .. } => !lives,
+            Self::Many(lists) => lists.live.is_empty(),
+        }
+    }
+
+    /// Notes an exit; true when it leaves this side without a user.
+    /// An heir takes its place.
+    pub(crate) fn exited(&mut self, process: ProcessId, heir: Option<ProcessId>) -> bool {
+        match self {
+            Self::None => false,
+            Self::One {
+                process: only,
+                program,
+                lives,
+            } => {
+                if *only != process || !*lives {
+                    return false;
+                }
+                if heir.is_some() {
+                    let mut lists = Lists::new(*only, *program, *lives);
+                    lists.exited(process, heir);
+                    *self = Self::Many(Box::new(lists));
+                    return false;
+                }
+                *lives = false;
+                true
+            }
+            Self::Many(lists) => lists.exited(process, heir),
+        }
+    }
+
+    fn meet(&self, other: &Self) -> Meeting {
+        if self.all().is_empty() || other.all().is_empty() {
+            Meeting::Unknown
+        } else if self.programs().iter().any(|program| other.programs().contains(program)) {
+            Meeting::Same
+        } else {
+            Meeting::Different
+        }
+    }
+}
+
+impl Lists {
+    fn new(process: ProcessId, program: ProcessId, lives: bool) -> Self {
+        Self {
+            seen: vec![process],
+            live: if lives { vec![process] } else { Vec::new() },
+            programs: vec![program],
+        }
+    }
+
+    fn note(&mut self, process: ProcessId, program: ProcessId, bound: usize) -> bool {
         if self.seen.last() == Some(&process) {
             return false;
         }
@@ -30,34 +147,19 @@ impl Users {
             None => {}
         }
         if known.is_none() {
-            push(&mut self.live, process);
+            self.live.push(process);
             if !self.programs.contains(&program) {
-                push(&mut self.programs, program);
+                self.programs.push(program);
             }
             if self.programs.len() > bound {
                 self.programs.remove(0);
             }
         }
-        push(&mut self.seen, process);
+        self.seen.push(process);
         known.is_none()
     }
 
-    pub(crate) fn latest(&self) -> Option<ProcessId> {
-        self.seen.last().copied()
-    }
-
-    pub(crate) fn all(&self) -> &[ProcessId] {
-        &self.seen
-    }
-
-    /// Whether somebody used this side and nobody who did lives on.
-    pub(crate) fn are_gone(&self) -> bool {
-        !self.seen.is_empty() && self.live.is_empty()
-    }
-
-    /// Notes an exit; true when it leaves this side without a user.
-    /// An heir takes its place.
-    pub(crate) fn exited(&mut self, process: ProcessId, heir: Option<ProcessId>) -> bool {
+    fn exited(&mut self, process: ProcessId, heir: Option<ProcessId>) -> bool {
         let before = self.live.len();
         self.live.retain(|live| *live != process);
         if self.live.len() < before
@@ -68,24 +170,6 @@ impl Users {
         }
         before > 0 && self.live.is_empty()
     }
-
-    fn meet(&self, other: &Self) -> Meeting {
-        if self.seen.is_empty() || other.seen.is_empty() {
-            Meeting::Unknown
-        } else if self.programs.iter().any(|program| other.programs.contains(program)) {
-            Meeting::Same
-        } else {
-            Meeting::Different
-        }
-    }
-}
-
-/// Most lists hold one process for good.
-fn push(list: &mut Vec<ProcessId>, process: ProcessId) {
-    if list.capacity() == 0 {
-        list.reserve_exact(1);
-    }
-    list.push(process);
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -28,7 +28,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Bytes that an idle stream with its session may take.
-const BOUND: usize = 4 * 1024;
+const BOUND: usize = 2400;
 const STREAMS: u64 = 1000;
 
 /// Both ends of a connection move `text`.

@@ -23,15 +23,19 @@ struct Place {
 /// A stream with its one place, or one for each of the two sockets that it runs between.
 #[derive(Debug, Default)]
 struct Stream {
-    places: Vec<Place>,
+    places: [Option<Place>; 2],
     grants: u32,
     verdict: Option<VerdictCode>,
 }
 
 impl Stream {
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().flatten()
+    }
+
     /// What the kernel is to be told at a place.
     fn entry(&self, place: Place, verdict: VerdictCode) -> (u64, VerdictEntry) {
-        let both = self.places.iter().any(|other| other.reads != place.reads);
+        let both = self.places().any(|other| other.reads != place.reads);
         let told = match verdict {
             // What the writer's end ships, the reader's need not.
             VerdictCode::Watch if place.reads && both => VerdictCode::Timing,
@@ -53,7 +57,8 @@ impl Stream {
 /// Every stream that was seen.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    streams: BTreeMap<StreamId, Stream>,
+    /// Boxed, for the nodes of the tree are mostly half empty.
+    streams: BTreeMap<StreamId, Box<Stream>>,
     judgements: Vec<(u64, VerdictEntry)>,
 }
 
@@ -69,14 +74,14 @@ impl Places {
         };
         let known = self.streams.entry(stream).or_default();
         // A pipe is kept at one place, whoever uses it.
-        if let Some(it) = known.places.iter_mut().find(|it| it.key == place.key) {
+        if let Some(it) = known.places.iter_mut().flatten().find(|it| it.key == place.key) {
             if it.ino == 0 {
                 it.ino = place.ino;
             }
-        } else if known.places.len() < 2 {
-            known.places.push(place);
+        } else if let Some(free) = known.places.iter_mut().find(|it| it.is_none()) {
+            *free = Some(place);
             if let Some(verdict) = known.verdict {
-                let entries = known.places.iter().map(|it| known.entry(*it, verdict));
+                let entries = known.places().map(|it| known.entry(*it, verdict));
                 self.judgements.extend(entries);
             }
         }
@@ -97,7 +102,7 @@ impl Places {
             }
         };
         known.verdict = Some(code);
-        let entries = known.places.iter().map(|place| known.entry(*place, code));
+        let entries = known.places().map(|place| known.entry(*place, code));
         self.judgements.extend(entries);
         Some(code)
     }
@@ -124,14 +129,14 @@ impl Places {
     /// Whether some of a stream's bytes had passed before any end of it was seen.
     pub(super) fn is_midway(&self, stream: StreamId) -> bool {
         let known = self.streams.get(&stream);
-        known.is_some_and(|known| known.places.iter().all(|place| place.midway))
+        known.is_some_and(|known| known.places().all(|place| place.midway))
     }
 
     /// Inode number of a pipe or of a socket that carries a stream; 0 when it is not known.
     pub(super) fn ino(&self, stream: StreamId) -> u64 {
         let known = self.streams.get(&stream);
         known
-            .and_then(|known| known.places.first())
+            .and_then(|known| known.places().next())
             .map_or(0, |place| place.ino)
     }
 

@@ -88,8 +88,8 @@ pub(super) struct Streams {
 /// Every socket that is known.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    /// Ids rise with time: the oldest come first.
-    known: BTreeMap<u64, Socket>,
+    /// Ids rise with time: the oldest come first. Boxed, for the nodes of the tree are mostly half empty.
+    known: BTreeMap<u64, Box<Socket>>,
     /// Open sockets without an end on this host, by their addresses: local, remote.
     alone: HashMap<(SocketAddr, SocketAddr), Vec<u64>>,
     /// Those that have closed, with when they are forgotten.
@@ -182,7 +182,7 @@ impl Sockets {
             place: None,
             told: None,
         };
-        self.known.insert(record.socket, socket);
+        self.known.insert(record.socket, Box::new(socket));
         if self.known.len() > MAX_SOCKETS {
             self.make_room();
         }
@@ -296,7 +296,7 @@ impl Sockets {
     }
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Socket> {
-        self.known.get_mut(&id)
+        self.known.get_mut(&id).map(|socket| &mut **socket)
     }
 
     /// The sockets of the connection that a stream belongs to: that of its writer, that of its reader.
@@ -306,10 +306,9 @@ impl Sockets {
             return [None, None];
         }
         let connection = (id & !(TCP_STREAM | TLS_STREAM)) >> 1;
-        let first = self.known.get(&connection).filter(|it| it.connection == connection);
-        let second = first
-            .and_then(|first| first.other)
-            .and_then(|other| self.known.get(&other));
+        let known = |id: u64| self.known.get(&id).map(|socket| &**socket);
+        let first = known(connection).filter(|it| it.connection == connection);
+        let second = first.and_then(|first| first.other).and_then(known);
         if id & 1 == 0 { [first, second] } else { [second, first] }
     }
 }

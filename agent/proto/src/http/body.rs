@@ -24,10 +24,16 @@ pub(crate) struct Notes {
 /// One body under way.
 #[derive(Debug)]
 pub(crate) struct Body {
-    decoder: Option<Box<Decoder>>,
-    plain: Vec<u8>,
+    coded: Option<Box<Coded>>,
     text: Text,
     pub(crate) notes: Notes,
+}
+
+/// A body with a content coding.
+#[derive(Debug)]
+struct Coded {
+    decoder: Decoder,
+    plain: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -48,8 +54,12 @@ enum Text {
 impl Body {
     pub(crate) fn new(media: Media, coding: Coding) -> Self {
         Self {
-            decoder: Some(Box::new(Decoder::new(coding))).filter(|decoder| !decoder.is_identity()),
-            plain: Vec::new(),
+            coded: Some(Decoder::new(coding))
+                .filter(|decoder| !decoder.is_identity())
+                .map(|decoder| {
+                    let plain = Vec::new();
+                    Box::new(Coded { decoder, plain })
+                }),
             text: match media {
                 Media::Json | Media::Unsaid => Text::Document(Box::new(Messages::new())),
                 Media::EventStream => Text::Events {
@@ -74,28 +84,27 @@ impl Body {
 
     /// Takes bytes that lie at `at`.
     pub(crate) fn push(&mut self, at: u64, bytes: &[u8], limits: &Limits, take: &mut impl FnMut(&Envelope, Found)) {
-        let Some(decoder) = &mut self.decoder else {
+        let Some(coded) = &mut self.coded else {
             self.text.push(at, bytes, limits, &mut self.notes, take);
             return;
         };
-        self.plain.clear();
-        if decoder.decode(bytes, &mut self.plain, limits).is_err() {
+        let Coded { decoder, plain } = &mut **coded;
+        plain.clear();
+        if decoder.decode(bytes, plain, limits).is_err() {
             self.notes.lost += bytes.len() as u64;
             self.text = Text::Other;
         }
-        let plain = std::mem::take(&mut self.plain);
-        self.text.push(at, &plain, limits, &mut self.notes, take);
+        self.text.push(at, plain, limits, &mut self.notes, take);
         if std::mem::take(&mut self.notes.dispatched) {
             decoder.next_message();
         }
-        self.plain = plain;
-        self.plain.clear();
-        self.plain.shrink_to(limits.name_bytes);
+        plain.clear();
+        plain.shrink_to(limits.name_bytes);
     }
 
     /// So many bytes are missing.
     pub(crate) fn missing(&mut self, len: u64, limits: &Limits) -> Option<Found> {
-        if self.decoder.is_some() {
+        if self.coded.is_some() {
             self.text = Text::Other;
             self.notes.lost += len;
             return Some(Found::Cut);

@@ -183,7 +183,7 @@ impl Tracker {
         let conversations = same.flat_map(|link| &link.conversations);
         let found = conversations.filter_map(|conversation| {
             let connection = self.connections.get(conversation)?;
-            let slot = *connection.from_client.ids.get(id)?;
+            let slot = connection.from_client.by_id(id)?;
             let call = &connection.calls.get(slot)?.call;
             (call.client.process == seen.process).then_some((*conversation, slot))
         });
@@ -211,7 +211,7 @@ impl Tracker {
         let asks = envelope.bytes(Field::Method) == Some(b"initialize");
         let in_flight = |id: ConnectionId| {
             let originator = self.connections.get(&id).map(|connection| &connection.from_client);
-            rpc::id(envelope).is_some_and(|rpc_id| originator.is_some_and(|it| it.ids.contains_key(rpc_id)))
+            rpc::id(envelope).is_some_and(|rpc_id| originator.is_some_and(|it| it.by_id(rpc_id).is_some()))
         };
         let id = match session {
             Some(session) => {
@@ -223,7 +223,12 @@ impl Tracker {
                 Some(known) => known,
                 None => {
                     let new = self.open_conversation(place, Transport::Http, None);
-                    self.links.get_mut(&place.link)?.conversations.push(new);
+                    let conversations = &mut self.links.get_mut(&place.link)?.conversations;
+                    if conversations.is_empty() {
+                        // Mostly it stays alone.
+                        conversations.reserve_exact(1);
+                    }
+                    conversations.push(new);
                     new
                 }
             },
@@ -297,7 +302,7 @@ impl Tracker {
             && exchange.session().is_none()
         {
             let session = SessionKey {
-                token: token.clone(),
+                token: (**token).into(),
                 service,
             };
             link.conversations.retain(|owned| *owned != conversation);
@@ -312,7 +317,14 @@ impl Tracker {
         };
         let service = link.service;
         link.is_mcp = true;
-        let id = self.session(SessionKey { token, service }, Transport::Sse, place);
+        let id = self.session(
+            SessionKey {
+                token: token.into(),
+                service,
+            },
+            Transport::Sse,
+            place,
+        );
         self.name_ends(place.link, id);
         if let Some(link) = self.links.get_mut(&place.link)
             && let Some(exchange) = link.exchange(place.direction, place.exchange)

@@ -169,14 +169,13 @@ impl Tracker {
         };
         link.has_timer = false;
         let overdue = link
-            .waiting
-            .front()
+            .first_waiting()
             .is_some_and(|waiting| waiting.since.saturating_add(patience) <= now);
         if overdue {
             self.retry_waiting(pair, true);
-        } else if let Some(waiting) = link.waiting.front() {
-            link.has_timer = true;
+        } else if let Some(waiting) = link.first_waiting() {
             let deadline = waiting.since.saturating_add(patience);
+            link.has_timer = true;
             self.timers.push(Reverse((deadline, Timer::Link(pair))));
         }
         let Some(link) = self.links.get_mut(&pair) else {
@@ -248,7 +247,7 @@ impl Tracker {
         let Some(link) = self.links.remove(&pair) else {
             return;
         };
-        for waiting in &link.waiting {
+        for waiting in link.waiting.iter().flat_map(|waiting| waiting.iter()) {
             self.output.stats.bytes_skipped += waiting.bytes.len() as u64;
         }
         for exchange in link.exchanges {
@@ -301,7 +300,7 @@ impl Tracker {
         let Some(mut link) = self.links.remove(&place.link) else {
             return;
         };
-        let behind = std::mem::take(&mut link.behind_upgrade);
+        let behind = link.behind_upgrade.take().map_or_else(Vec::new, |behind| *behind);
         for direction in [Direction::ClientToServer, Direction::ServerToClient] {
             let Some(stream) = link.streams[direction as usize] else {
                 continue;

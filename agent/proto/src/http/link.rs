@@ -126,16 +126,16 @@ pub(crate) struct Link {
     /// The conversations of exchanges that name no session, the current one last.
     pub(crate) conversations: Vec<ConnectionId>,
     pub(crate) is_mcp: bool,
-    /// Capture was asked for.
-    pub(crate) is_watched: bool,
     /// Complete exchanges that were not MCP.
     pub(crate) strange: u32,
-    /// What is counted while nobody knows what it carries.
-    pub(crate) suspect: Suspect,
-    pub(crate) waiting: VecDeque<Waiting>,
+    /// What is counted while nobody knows what it carries; then capture is asked for.
+    pub(crate) suspect: Option<Box<Suspect>>,
+    #[expect(clippy::box_collection, reason = "nothing mostly waits")]
+    pub(crate) waiting: Option<Box<VecDeque<Waiting>>>,
     pub(crate) waiting_bytes: usize,
     /// Bytes of the client's behind a request to switch protocols, until it is answered.
-    pub(crate) behind_upgrade: Vec<(u64, Vec<u8>)>,
+    #[expect(clippy::box_collection, reason = "few connections switch")]
+    pub(crate) behind_upgrade: Option<Box<Vec<(u64, Vec<u8>)>>>,
     /// What waits has waited long enough.
     pub(crate) is_overdue: bool,
     /// A timer runs for what waits.
@@ -153,16 +153,25 @@ impl Link {
             service: 0,
             conversations: Vec::new(),
             is_mcp: false,
-            is_watched: false,
             strange: 0,
-            suspect: Suspect::default(),
-            behind_upgrade: Vec::new(),
+            suspect: Some(Box::default()),
+            behind_upgrade: None,
             is_overdue: false,
-            waiting: VecDeque::new(),
+            waiting: None,
             waiting_bytes: 0,
             has_timer: false,
             closing: Closing::default(),
         }
+    }
+
+    /// Capture was asked for.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.suspect.is_none()
+    }
+
+    /// The first bytes of the server's that wait for their request.
+    pub(crate) fn first_waiting(&self) -> Option<&Waiting> {
+        self.waiting.as_ref()?.front()
     }
 
     /// The exchange that a part of a direction belongs to.

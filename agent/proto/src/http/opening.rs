@@ -129,7 +129,7 @@ impl Tracker {
                 writer
             };
         }
-        if link.is_watched {
+        if link.is_watched() {
             self.output.verdict(id, Verdict::Watch);
         }
         let Suspect { opening, held, .. } = *suspect;

@@ -1,6 +1,7 @@
 //! Sessions: which conversation a token on the wire names.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::tracking::Place;
 use crate::hash::Seeded;
@@ -10,7 +11,7 @@ use crate::{ConnectionId, Outcome, Transport};
 /// A session of a server. Proxies pass tokens on: the same one at another address is another hop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SessionKey {
-    pub(crate) token: Box<str>,
+    pub(crate) token: Arc<str>,
     /// Stands for the server's address.
     pub(crate) service: u64,
 }

@@ -31,7 +31,7 @@ impl Tracker {
     pub(crate) fn http_bytes(&mut self, id: StreamId, pair: PairId, direction: Direction, at: u64, bytes: &[u8]) {
         let now = self.latest;
         if let Some(link) = self.links.get_mut(&pair)
-            && !link.waiting.is_empty()
+            && link.waiting.is_some()
             && direction == Direction::ServerToClient
         {
             self.await_request(pair, at, bytes, now);
@@ -58,7 +58,9 @@ impl Tracker {
             }
             if direction == Direction::ClientToServer && link.is_upgrading() {
                 let kept = bytes.len().min(limits.opening_bytes.max(limits.tail_bytes));
-                link.behind_upgrade.push((at, bytes[..kept].to_vec()));
+                link.behind_upgrade
+                    .get_or_insert_default()
+                    .push((at, bytes[..kept].to_vec()));
                 return;
             }
             let (taken, part) = link.wires[direction as usize].push(at, bytes, &limits);
@@ -86,7 +88,7 @@ impl Tracker {
             return;
         };
         link.waiting_bytes += bytes.len();
-        link.waiting.push_back(Waiting {
+        link.waiting.get_or_insert_default().push_back(Waiting {
             position,
             bytes: bytes.to_vec(),
             since,
@@ -107,13 +109,13 @@ impl Tracker {
         let Some(id) = link.streams[Direction::ServerToClient as usize] else {
             return;
         };
-        if link.waiting.is_empty() || (link.is_early() && !overdue) {
+        if link.waiting.is_none() || (link.is_early() && !overdue) {
             return;
         }
         link.is_overdue = overdue;
         link.waiting_bytes = 0;
-        let waiting = std::mem::take(&mut link.waiting);
-        for Waiting { position, bytes, .. } in waiting {
+        let waiting = link.waiting.take();
+        for Waiting { position, bytes, .. } in waiting.into_iter().flat_map(|waiting| *waiting) {
             self.http_bytes(id, pair, Direction::ServerToClient, position, &bytes);
         }
         if let Some(link) = self.links.get_mut(&pair) {
@@ -335,7 +337,7 @@ impl Tracker {
         };
         let link = self.links.get(&link)?;
         let open = link.exchanges.iter().filter_map(|it| it.open_since(direction as usize));
-        let waiting = link.waiting.front().filter(|_| direction == Direction::ServerToClient);
+        let waiting = link.first_waiting().filter(|_| direction == Direction::ServerToClient);
         let head = link.wires[direction as usize].open_head();
         open.chain(waiting.map(|waiting| waiting.position)).chain(head).min()
     }
@@ -343,7 +345,7 @@ impl Tracker {
     /// Asks for everything that the connection carries.
     pub(crate) fn watch_link(&mut self, pair: PairId) {
         if let Some(link) = self.links.get_mut(&pair)
-            && !std::mem::replace(&mut link.is_watched, true)
+            && link.suspect.take().is_some()
         {
             for stream in link.streams.into_iter().flatten() {
                 self.output.verdict(stream, Verdict::Watch);
@@ -379,13 +381,13 @@ impl Tracker {
         let Some(link) = self.links.get_mut(&pair) else {
             return;
         };
-        if link.is_watched {
+        let Some(suspect) = &mut link.suspect else {
             return;
-        }
-        link.suspect.captured(bytes);
-        if link.suspect.is_hopeless(0, link.is_mcp, &self.output.limits) {
+        };
+        suspect.captured(bytes);
+        if suspect.is_hopeless(0, link.is_mcp, &self.output.limits) {
             self.give_link_up(pair);
-        } else if link.suspect.wants_more(starved, &self.output.limits) {
+        } else if suspect.wants_more(starved, &self.output.limits) {
             self.output.verdict(id, Verdict::LookAgain);
         }
     }

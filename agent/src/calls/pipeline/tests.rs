@@ -1,6 +1,7 @@
 //! Synthetic records through the whole pipeline.
 
 mod http;
+mod idle;
 mod tls;
 mod traces;
 mod verdicts;
