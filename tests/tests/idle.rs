@@ -10,8 +10,9 @@ use mcpsonar_tests::harness::{Guard, Listening, Trace, fixture, pick, wait_withi
 
 /// Sessions beyond the first ten.
 const SESSIONS: u64 = 1000;
-/// What one may add to the agent: both of its ends are here, so it has two sockets.
-const EACH: u64 = 8192;
+/// What one may add to the agent: both of its ends are here, so it has two sockets. In this is what the calls
+/// at its beginning leave in tables that are bounded, the totals of processes above all.
+const EACH: u64 = 16 * 1024;
 
 /// Memory of a process, in bytes: all that is resident, and of it what is its own. Beside that, the ring that it shares
 /// with the kernel becomes resident page by page, up to a size that is fixed.

@@ -147,7 +147,9 @@ fn seen(run: &Run, site: &Site, tried: &Made) -> Result<Made> {
     let calls: Vec<_> = of_site
         .map(|call| {
             let whole = call["tls"] == true && call["outcome"] == "ok" && call["tool"] == "echo";
-            ensure!(whole && call["loss"] == serde_json::json!([]), "{call}");
+            // A server that was in SSL_read when its library was hooked has read that request unseen.
+            let known = call["loss"] == serde_json::json!([]) || call["loss"] == serde_json::json!(["gap"]);
+            ensure!(whole && known, "{call}");
             ensure!(call["server"]["pid"] == site.server.process.id(), "{call}");
             let client = call["client_address"].as_str().context("no client_address")?;
             let port = client.rsplit(':').next().context("no port")?.parse()?;

@@ -26,8 +26,9 @@ use crate::hooks::{HookStatus, TlsLibrary as Library, TlsStatus};
 
 /// Processes that wait to be looked at.
 const MAX_WAITING: usize = 16_384;
-/// How long the start waits for what is installed to be hooked.
-const INSTALLED_WITHIN: Duration = Duration::from_secs(2);
+/// How long the start waits for what is installed to be hooked: a fraction of a second, but where another
+/// agent has just ended the kernel has its hooks to take off first, one by one.
+const INSTALLED_WITHIN: Duration = Duration::from_secs(20);
 
 /// The thread that hooks TLS libraries, and holds all programs while it lives.
 pub(super) struct Tls {

@@ -57,12 +57,12 @@ impl Watch {
             swept: Instant::now(),
             unhooked,
         };
-        watch.look_at_root(Path::new("/proc/self/root"), true);
         for path in programs {
             if let Some((id, tls)) = watch.catalogue.look(path, None) {
                 watch.hook(path, id, &tls.sites, true);
             }
         }
+        watch.look_at_root(Path::new("/proc/self/root"), true);
         watch
     }
 
