@@ -13,8 +13,9 @@ use crate::fixture::truth;
 
 /// So many pairs of a run meet at the same time: they mostly wait.
 const AT_ONCE: &str = "4";
-/// What the kernel programs capture of one system call, less room for the heads of HTTP: a longer message may have a hole.
-const CAPTURED: u64 = 255 * 1024;
+/// What the kernel programs capture of one system call on a connection that nobody has judged yet, less room for the
+/// heads of HTTP: a longer message may have a hole.
+const CAPTURED: u64 = 15 * 1024;
 
 /// A client with a server, and how they speak.
 #[derive(Clone, Debug)]
