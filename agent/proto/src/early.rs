@@ -16,6 +16,9 @@ use crate::track::Track;
 use crate::tracker::Tracker;
 use crate::{Direction, Nanos, StreamId};
 
+/// Messages that wait, in their order.
+pub(crate) type Early = VecDeque<Held>;
+
 impl Connection {
     /// Whether this message answers a request that has not come.
     fn is_early(&self, direction: Direction, envelope: &Envelope) -> bool {
@@ -35,7 +38,7 @@ impl Connection {
     pub(crate) fn puts_off(
         &mut self,
         stream: StreamId,
-        early: &mut Option<Box<VecDeque<Held>>>,
+        early: &mut Option<Box<Early>>,
         direction: Direction,
         envelope: &Envelope,
         seen: Seen,
