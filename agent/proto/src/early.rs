@@ -16,6 +16,9 @@ use crate::track::Track;
 use crate::tracker::Tracker;
 use crate::{Direction, Nanos, StreamId};
 
+/// Responses that wait for their requests: few streams ever have any.
+pub(crate) type Early = VecDeque<Held>;
+
 impl Connection {
     /// Whether this message answers a request that has not come.
     fn is_early(&self, direction: Direction, envelope: &Envelope) -> bool {
@@ -35,7 +38,7 @@ impl Connection {
     pub(crate) fn puts_off(
         &mut self,
         stream: StreamId,
-        early: &mut Option<Box<VecDeque<Held>>>,
+        early: &mut Option<Box<Early>>,
         direction: Direction,
         envelope: &Envelope,
         seen: Seen,
@@ -79,7 +82,7 @@ impl Tracker {
         };
         let output = &mut self.output;
         let oldest = self.latest.saturating_sub(output.limits.early_wait);
-        for held in stream.early.take().map_or_else(VecDeque::new, |early| *early) {
+        for held in stream.early.take().map_or_else(Early::new, |early| *early) {
             let waits = may_come && held.seen.at >= oldest && connection.is_early(direction, &held.envelope);
             if waits {
                 stream.early.get_or_insert_default().push_back(held);

@@ -96,6 +96,9 @@ pub(crate) struct Waiting {
     pub(crate) since: Nanos,
 }
 
+/// Pieces with their positions.
+pub(crate) type Behind = Vec<(u64, Vec<u8>)>;
+
 /// What is known of how a connection ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Closing {
@@ -134,8 +137,7 @@ pub(crate) struct Link {
     pub(crate) waiting: Option<Box<VecDeque<Waiting>>>,
     pub(crate) waiting_bytes: usize,
     /// Bytes of the client's behind a request to switch protocols, until it is answered.
-    #[expect(clippy::box_collection, reason = "few connections switch")]
-    pub(crate) behind_upgrade: Option<Box<Vec<(u64, Vec<u8>)>>>,
+    pub(crate) behind_upgrade: Option<Box<Behind>>,
     /// What waits has waited long enough.
     pub(crate) is_overdue: bool,
     /// A timer runs for what waits.
