@@ -98,3 +98,20 @@ fn an_idle_stream_is_cheap() {
     println!("{each} bytes each");
     assert!(each <= BOUND, "an idle event stream takes {each} bytes");
 }
+
+#[test]
+fn what_a_call_in_flight_needs_is_kept() {
+    let mut host = Host::new();
+    let mut connection = Connection::loopback(100);
+    for end in [&mut connection.client, &mut connection.server] {
+        end.flags |= flags::TIMED;
+    }
+    connection.open(&mut host);
+    connection.ask(&mut host, &post(&tool_call(1), None));
+    for _ in 0..6 {
+        host.now += 20_000 * MS;
+        host.pipeline.tick(host.now);
+    }
+    connection.answer(&mut host, &reply(&result(1), None));
+    assert!(host.only_call().causes_us.on_cpu.is_some());
+}
