@@ -16,7 +16,7 @@ use crate::track::Track;
 use crate::tracker::Tracker;
 use crate::{Direction, Nanos, StreamId};
 
-/// Messages that wait, in their order.
+/// Messages that wait, in their order: few streams ever have any.
 pub(crate) type Early = VecDeque<Held>;
 
 impl Connection {
@@ -82,7 +82,7 @@ impl Tracker {
         };
         let output = &mut self.output;
         let oldest = self.latest.saturating_sub(output.limits.early_wait);
-        for held in stream.early.take().map_or_else(VecDeque::new, |early| *early) {
+        for held in stream.early.take().map_or_else(Early::new, |early| *early) {
             let waits = may_come && held.seen.at >= oldest && connection.is_early(direction, &held.envelope);
             if waits {
                 stream.early.get_or_insert_default().push_back(held);

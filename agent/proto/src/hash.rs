@@ -1,6 +1,7 @@
 //! Hashing for the maps on the hot path: faster than the standard library's on short keys.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::LazyLock;
 
 /// Makes hashers that a peer cannot predict: ids come from the wire.
 #[derive(Clone, Copy, Debug)]
@@ -8,7 +9,9 @@ pub(crate) struct Seeded(u64);
 
 impl Default for Seeded {
     fn default() -> Self {
-        Self(RandomState::new().hash_one(0_u8))
+        // One seed for all: maps come and go with the calls that they hold.
+        static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0_u8));
+        Self(*SEED)
     }
 }
 

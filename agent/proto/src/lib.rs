@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod mcp;
 mod ndjson;
+mod originator;
 mod output;
 mod pairing;
 mod recognise;

@@ -3,9 +3,10 @@
 //! The key is (connection, originator's direction, id as its JSON token). There is no time limit:
 //! a call ends when it is answered, cancelled, or when a peer or the observation ends.
 
-use crate::connection::{Connection, InFlight, Names, Part, Unfinished, note};
+use crate::connection::{Connection, InFlight, Part, Unfinished, note};
 use crate::json::{Envelope, Field};
 use crate::mcp::{self, Target};
+use crate::originator::Names;
 use crate::output::Output;
 use crate::rpc::{self, Kind};
 use crate::slab::Slot;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::connection::{Connection, Conversations, Part, Ticket, note};
+use crate::early::Early;
 use crate::framing::Framing;
 use crate::limits::Limits;
 use crate::ndjson::{Framer, Item, Junk};
@@ -44,8 +45,7 @@ pub(crate) struct Track {
     /// Faults reported.
     pub(crate) reported: u32,
     /// Responses whose requests have not come.
-    #[expect(clippy::box_collection, reason = "few streams ever have any")]
-    pub(crate) early: Option<Box<VecDeque<Held>>>,
+    pub(crate) early: Option<Box<Early>>,
 }
 
 /// A call whose response has come, and when.

@@ -96,6 +96,16 @@ impl Tracker {
         self.output.poll()
     }
 
+    /// When the oldest of the calls in flight was asked.
+    #[must_use]
+    pub fn oldest_call(&self) -> Option<Nanos> {
+        let calls = self
+            .connections
+            .values()
+            .flat_map(|connection| connection.calls.slots());
+        calls.map(|(_, it)| it.call.ended).min()
+    }
+
     /// Counters, as of now.
     #[must_use]
     pub fn stats(&self) -> Stats {

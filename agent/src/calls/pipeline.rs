@@ -160,6 +160,7 @@ impl<S: FactsSource> Pipeline<S> {
             self.collect();
         }
         self.endpoints.tick(now);
+        self.windows.tick(now, || self.tracker.oldest_call());
         self.processes.expire(now);
     }
 

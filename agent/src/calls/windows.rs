@@ -11,6 +11,8 @@ use super::upstreams::Upstreams;
 
 /// Snapshots that are kept; the oldest give way, and the calls that began with them have no causes.
 const MAX_SNAPSHOTS: usize = 16_384;
+/// How long they are kept at least: the request that one belongs to may not have been found yet.
+const KEEP: Nanos = 10_000_000_000;
 /// Windows that are kept of one process, to tell which ones overlap.
 const MAX_WINDOWS: usize = 64;
 /// Processes of which they are kept.
@@ -28,6 +30,7 @@ pub(super) struct Windows {
     served: BTreeMap<ProcessId, VecDeque<(Nanos, Nanos)>>,
     /// Calls whose totals had given way.
     pub(super) evicted: u64,
+    next_tick: Nanos,
 }
 
 impl Windows {
@@ -55,6 +58,22 @@ impl Windows {
             && let Some(oldest) = self.ages.pop_front()
         {
             self.snapshots.remove(&oldest);
+        }
+    }
+
+    /// Forgets totals of before the oldest call in flight, which is asked for now and then.
+    pub(super) fn tick(&mut self, now: Nanos, oldest_call: impl FnOnce() -> Option<Nanos>) {
+        if self.next_tick > now || self.ages.is_empty() {
+            return;
+        }
+        self.next_tick = now.saturating_add(KEEP);
+        let needed = oldest_call().unwrap_or(now).saturating_sub(KEEP);
+        while let Some(instant) = self.ages.pop_front_if(|(_, at)| *at < needed) {
+            self.snapshots.remove(&instant);
+        }
+        if self.ages.len() < self.ages.capacity() / 4 {
+            self.ages.shrink_to_fit();
+            self.snapshots.shrink_to_fit();
         }
     }
 

@@ -47,6 +47,9 @@ fn session(host: &mut Host, n: u16) {
         "127.0.0.1:7900",
     );
     connection.open(host);
+    for end in [&mut connection.client, &mut connection.server] {
+        end.flags |= flags::TIMED;
+    }
     let token = format!("{n:036}");
     connection.ask(
         host,
@@ -80,14 +83,35 @@ fn session(host: &mut Host, n: u16) {
 #[test]
 fn an_idle_stream_is_cheap() {
     let mut host = Host::new();
-    for n in 0..STREAMS {
-        session(&mut host, n);
-    }
+    let mut sessions = |numbers: std::ops::Range<u16>| {
+        for n in numbers {
+            session(&mut host, n);
+        }
+        // What calls may need that are not found yet is kept for seconds.
+        host.now += 30_000 * MS;
+        host.pipeline.tick(host.now);
+    };
+    sessions(0..STREAMS);
     let before = LIVE.get();
-    for n in STREAMS..2 * STREAMS {
-        session(&mut host, n);
-    }
+    sessions(STREAMS..2 * STREAMS);
     let each = (LIVE.get() - before) / isize::try_from(STREAMS).unwrap();
     println!("{each} bytes each");
     assert!(each <= BOUND, "an idle event stream takes {each} bytes");
+}
+
+#[test]
+fn what_a_call_in_flight_needs_is_kept() {
+    let mut host = Host::new();
+    let mut connection = Connection::loopback(100);
+    for end in [&mut connection.client, &mut connection.server] {
+        end.flags |= flags::TIMED;
+    }
+    connection.open(&mut host);
+    connection.ask(&mut host, &post(&tool_call(1), None));
+    for _ in 0..6 {
+        host.now += 20_000 * MS;
+        host.pipeline.tick(host.now);
+    }
+    connection.answer(&mut host, &reply(&result(1), None));
+    assert!(host.only_call().causes_us.on_cpu.is_some());
 }
