@@ -5,6 +5,7 @@
 pub mod calls;
 pub mod cli;
 pub mod flags;
+pub mod history;
 pub mod hooks;
 pub mod host;
 pub mod observe;

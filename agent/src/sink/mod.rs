@@ -5,7 +5,7 @@ mod jsonl;
 mod losses;
 mod otlp;
 mod summary;
-mod text;
+pub(crate) mod text;
 mod writer;
 
 use std::io;
