@@ -9,5 +9,6 @@ pub mod history;
 pub mod hooks;
 pub mod host;
 pub mod observe;
+pub mod report;
 pub mod sensor;
 pub mod sink;

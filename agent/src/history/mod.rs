@@ -216,4 +216,6 @@ impl Sink for History {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
