@@ -4,6 +4,8 @@
 
 pub mod calls;
 pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod flags;
 pub mod history;
 pub mod hooks;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod agent;
 mod args;
 mod bench;
 mod diagnostics;
@@ -9,14 +10,15 @@ mod failure;
 mod outputs;
 mod pages;
 mod ps;
+mod query;
 mod record;
 mod replay;
 mod stats;
 mod trace;
 
 pub use args::{
-    CaptureArgs, Cli, ColorArg, Command, DoctorArgs, FormatArgs, OtlpArgs, OtlpProtocolArg, PsArgs, RecordArgs,
-    ReplayArgs, TargetArgs, TierArg, TraceArgs,
+    AgentArgs, CallsArgs, CaptureArgs, Cli, ColorArg, Command, ConfigArgs, ConfigCommand, DoctorArgs, FormatArgs,
+    OtlpArgs, OtlpProtocolArg, PsArgs, RecordArgs, ReplayArgs, ReportArgs, TargetArgs, TierArg, TraceArgs,
 };
 pub use failure::Failure;
 pub use outputs::{Console, outputs};
@@ -26,13 +28,20 @@ pub use outputs::{Console, outputs};
 /// # Errors
 /// When it could not be done: see [`Failure::exit_code`].
 pub fn run(cli: &Cli) -> Result<u8, Failure> {
-    diagnostics::start();
+    // The agent's messages are a log, and it configures that.
+    if !matches!(cli.command, Command::Agent(_)) {
+        diagnostics::start();
+    }
     match &cli.command {
         Command::Trace(args) => trace::run(args),
         Command::Record(args) => record::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Ps(args) => ps::run(args),
+        Command::Agent(args) => agent::run(args),
+        Command::Calls(args) => query::calls(args),
+        Command::Report(args) => query::report(args),
+        Command::Config(command) => agent::config(command),
         Command::Completions { shell } => pages::completions(*shell).map(|()| 0),
         Command::Man { dir } => pages::man(dir.as_deref()).map(|()| 0),
         Command::BenchEmptyTracepoints => bench::empty_tracepoints(),

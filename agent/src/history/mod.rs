@@ -120,12 +120,11 @@ impl History {
         let (entries, queue) = sync_channel(limits::QUEUE);
         let shared = Arc::new(Shared::default());
         shared.update(|status| path.clone_into(&mut status.path));
-        let thread = writer::start(path, limits, clock, queue, Arc::clone(&shared)).map_err(|source| {
-            HistoryError::Setup {
+        let thread =
+            writer::start(path, limits, clock, queue, Arc::clone(&shared)).map_err(|source| HistoryError::Setup {
                 path: path.to_owned(),
                 source,
-            }
-        })?;
+            })?;
         Ok(Self {
             name: path.display().to_string(),
             entries: Some(entries),

@@ -28,7 +28,9 @@ impl Names {
     /// Takes over the numbers of a database. The answer says which of the numbers that were given
     /// out before have become others.
     pub(super) fn adopt(&mut self, known: impl Iterator<Item = (i64, [String; 4])>) -> HashMap<i64, i64> {
-        let known = known.map(|(id, names)| (names.join("\0").into_boxed_str(), id)).collect();
+        let known = known
+            .map(|(id, names)| (names.join("\0").into_boxed_str(), id))
+            .collect();
         let before = std::mem::replace(&mut self.ids, known);
         self.next = self.ids.values().max().map_or(1, |last| last + 1);
         self.fresh.clear();
@@ -49,9 +51,14 @@ impl Names {
         self.key.clear();
         let label = |party: &Option<Party>| party.as_ref().and_then(Party::label).unwrap_or(UNKNOWN).to_owned();
         let [server, client] = [&call.server, &call.client].map(label);
-        for (index, name) in [&server, &client, &*call.method, call.tool.as_deref().unwrap_or_default()]
-            .into_iter()
-            .enumerate()
+        for (index, name) in [
+            &server,
+            &client,
+            &*call.method,
+            call.tool.as_deref().unwrap_or_default(),
+        ]
+        .into_iter()
+        .enumerate()
         {
             if index > 0 {
                 self.key.push(SEPARATOR);
@@ -140,7 +147,10 @@ mod tests {
         let early = of_tool(&mut again, "b");
         let new = of_tool(&mut again, "new");
         let moved = again.adopt(fresh.into_iter());
-        assert_eq!(moved[&early], b, "a number that was given out before the file could be read");
+        assert_eq!(
+            moved[&early], b,
+            "a number that was given out before the file could be read"
+        );
         assert!(moved[&new] > b.max(a));
         assert_eq!(of_tool(&mut again, "b"), b);
         assert_eq!(again.fresh().len(), 1);

@@ -82,7 +82,11 @@ impl Sketch {
         for (bucket, &count) in (self.first..).zip(&self.counts) {
             below += u64::from(count);
             if below >= rank {
-                let value = if below == self.measured { self.max_ns as f64 } else { middle(bucket) };
+                let value = if below == self.measured {
+                    self.max_ns as f64
+                } else {
+                    middle(bucket)
+                };
                 return Some(value.min(self.max_ns as f64) / NANOS_A_MICRO);
             }
         }
@@ -121,7 +125,10 @@ impl Sketch {
         while !bytes.is_empty() {
             bucket = bucket.saturating_add(take(&mut bytes)?);
             let count = u32::try_from(take(&mut bytes)?).map_err(|_large| HistoryError::Sketch)?;
-            let at = u16::try_from(bucket).ok().filter(|&at| at <= LAST).ok_or(HistoryError::Sketch)?;
+            let at = u16::try_from(bucket)
+                .ok()
+                .filter(|&at| at <= LAST)
+                .ok_or(HistoryError::Sketch)?;
             let own = self.count_mut(at);
             *own = own.saturating_add(count);
             self.measured += u64::from(count);

@@ -190,7 +190,10 @@ fn delete_before(db: &mut Connection, oldest: UnixMillis) -> rusqlite::Result<Ve
     let minute = oldest / MILLIS_A_MINUTE;
     tx.execute("DELETE FROM minutes WHERE minute < ?1", [minute])?;
     tx.execute("DELETE FROM faults WHERE minute < ?1", [minute])?;
-    tx.execute("DELETE FROM bodies WHERE id IN (SELECT id FROM calls WHERE at_ms < ?1)", [oldest])?;
+    tx.execute(
+        "DELETE FROM bodies WHERE id IN (SELECT id FROM calls WHERE at_ms < ?1)",
+        [oldest],
+    )?;
     tx.execute("DELETE FROM calls WHERE at_ms < ?1", [oldest])?;
     tx.execute("DELETE FROM flags WHERE coalesce(cleared_ms, since_ms) < ?1", [oldest])?;
     for table in ["sessions", "endpoints", "runs"] {

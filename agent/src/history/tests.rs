@@ -56,7 +56,9 @@ impl Room {
 
     fn calls(&self) -> u64 {
         let mut calls = 0;
-        self.reader().minutes(0, i64::MAX as u64, |row| calls += row.calls).unwrap();
+        self.reader()
+            .minutes(0, i64::MAX as u64, |row| calls += row.calls)
+            .unwrap();
         calls
     }
 }
@@ -112,13 +114,37 @@ fn calls_that_matter_are_kept_whole() {
     book.close(START + 10);
     let reader = room.reader();
     let kept = reader.calls(&all(10)).unwrap();
-    assert_eq!(kept.iter().map(|call| call.reason.as_str()).collect::<Vec<_>>(), ["failed", "slow"]);
-    assert_eq!(kept[0].json.as_ref().unwrap().get(), serde_json::to_string(&failed).unwrap());
+    assert_eq!(
+        kept.iter().map(|call| call.reason.as_str()).collect::<Vec<_>>(),
+        ["failed", "slow"]
+    );
+    assert_eq!(
+        kept[0].json.as_ref().unwrap().get(),
+        serde_json::to_string(&failed).unwrap()
+    );
     let of = |filter| reader.calls(&filter).unwrap().len();
     assert_eq!(of(CallFilter { slow: true, ..all(10) }), 1);
-    assert_eq!(of(CallFilter { tool: Some("bad".into()), ..all(10) }), 1);
-    assert_eq!(of(CallFilter { server: Some("x' OR 1".into()), ..all(10) }), 0);
-    assert_eq!(of(CallFilter { since: START + 2, ..all(10) }), 1);
+    assert_eq!(
+        of(CallFilter {
+            tool: Some("bad".into()),
+            ..all(10)
+        }),
+        1
+    );
+    assert_eq!(
+        of(CallFilter {
+            server: Some("x' OR 1".into()),
+            ..all(10)
+        }),
+        0
+    );
+    assert_eq!(
+        of(CallFilter {
+            since: START + 2,
+            ..all(10)
+        }),
+        1
+    );
     assert_eq!(of(all(1)), 1);
 }
 
@@ -191,7 +217,11 @@ fn damage_is_set_aside() {
     fs::write(room.path(), bytes).unwrap();
     for (junk, now) in [(false, START + 501 * MINUTE), (true, START + 502 * MINUTE)] {
         if junk {
-            fs::write(room.path(), "this is not a database, and has more than one hundred bytes of text".repeat(99)).unwrap();
+            fs::write(
+                room.path(),
+                "this is not a database, and has more than one hundred bytes of text".repeat(99),
+            )
+            .unwrap();
         }
         let mut book = room.book(limits());
         book.call(&at(now, "after", 1.0));
@@ -223,7 +253,10 @@ fn a_place_that_cannot_be_written_pauses_it() {
     }
     fs::remove_file(&folder).unwrap();
     book.tick(START + 100);
-    assert!(matches!(room.shared.read().state, HistoryState::Paused { .. }), "not before its time");
+    assert!(
+        matches!(room.shared.read().state, HistoryState::Paused { .. }),
+        "not before its time"
+    );
     book.tick(START + 20_000);
     assert_eq!(room.shared.read().state, HistoryState::Writing);
     book.close(START + 30_000);
@@ -264,6 +297,9 @@ fn the_thread_writes_by_the_clock_it_is_given() {
     history.finish(&Losses::default()).unwrap();
     assert_eq!(room.calls(), 100);
     assert_eq!(history.dropped(), 0);
-    assert_eq!(room.reader().flags(START, START + MINUTE).unwrap()[0].evidence["seconds"], 3);
+    assert_eq!(
+        room.reader().flags(START, START + MINUTE).unwrap()[0].evidence["seconds"],
+        3
+    );
     assert_eq!(history.status().read().state, HistoryState::Closed);
 }

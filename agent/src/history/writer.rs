@@ -262,7 +262,8 @@ impl Book {
         self.next_write = now + millis(RETRY_EVERY);
         let was = self.shared.read().state;
         if let HistoryState::Paused { since_unix_ms, .. } = was {
-            self.shared.update(|status| status.state = HistoryState::Paused { since_unix_ms, reason });
+            self.shared
+                .update(|status| status.state = HistoryState::Paused { since_unix_ms, reason });
         } else {
             log::error!("history paused: {reason}; make room or set history.path; everything else goes on");
             self.shared.update(|status| {

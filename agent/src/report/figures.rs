@@ -58,7 +58,13 @@ pub struct Figures {
 impl Figures {
     #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^52")]
     pub(super) fn of(sum: &Sum, seconds: f64) -> Self {
-        let rate = |count: u64| if sum.calls == 0 { 0.0 } else { count as f64 / sum.calls as f64 };
+        let rate = |count: u64| {
+            if sum.calls == 0 {
+                0.0
+            } else {
+                count as f64 / sum.calls as f64
+            }
+        };
         let sketch = &sum.sketch;
         Self {
             calls: sum.calls,

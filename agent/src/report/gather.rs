@@ -101,7 +101,10 @@ impl Minutes {
         for (place, at) in keys.values_mut().enumerate() {
             *at = place;
         }
-        let places = by_series.iter().filter_map(|(id, key)| Some((*id, *keys.get(key)?))).collect();
+        let places = by_series
+            .iter()
+            .filter_map(|(id, key)| Some((*id, *keys.get(key)?)))
+            .collect();
         let keys: Vec<_> = keys.into_keys().collect();
         let (from_minute, to_minute) = (from.div_ceil(MILLIS_A_MINUTE), to.div_ceil(MILLIS_A_MINUTE));
         let length = (to_minute - from_minute).max(1);
@@ -120,7 +123,9 @@ impl Minutes {
     }
 
     fn take(&mut self, row: &crate::history::MinuteRow<'_>) {
-        let Some(&place) = self.places.get(&row.series) else { return };
+        let Some(&place) = self.places.get(&row.series) else {
+            return;
+        };
         let Some(since) = row.minute.checked_sub(self.from_minute) else {
             let damaged = add(&mut self.before[place], row);
             self.damaged += u64::from(damaged);

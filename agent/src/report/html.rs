@@ -45,7 +45,11 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
         ("sessions", report.sessions.count.to_string(), None),
         ("bytes", size(total.bytes), None),
     ] {
-        write!(out, "<div><dt>{name}</dt><dd>{value}<small>{}</small></dd></div>", change(trend))?;
+        write!(
+            out,
+            "<div><dt>{name}</dt><dd>{value}<small>{}</small></dd></div>",
+            change(trend)
+        )?;
     }
     writeln!(out, "</dl>")?;
     recommendations(out, report)?;
@@ -98,7 +102,13 @@ fn servers(out: &mut String, report: &Report) -> fmt::Result {
     for server in report.servers.iter().take(ROWS) {
         row(out, "server", &server.server, &server.figures, server.trends.p95)?;
         for operation in server.operations.iter().take(ROWS) {
-            row(out, "operation", &operation_name(operation), &operation.figures, operation.trends.p95)?;
+            row(
+                out,
+                "operation",
+                &operation_name(operation),
+                &operation.figures,
+                operation.trends.p95,
+            )?;
         }
     }
     writeln!(out, "</tbody></table>")
@@ -183,7 +193,13 @@ fn notes(out: &mut String, report: &Report) -> fmt::Result {
             "<h2>Broken protocol</h2><table><thead><tr><th>fault<th>by<th>times</tr></thead><tbody>"
         )?;
         for fault in report.faults.iter().take(ROWS) {
-            write!(out, "<tr><td>{}<td>{}<td>{}</tr>", escape(&fault.fault), escape(&fault.comm), fault.count)?;
+            write!(
+                out,
+                "<tr><td>{}<td>{}<td>{}</tr>",
+                escape(&fault.fault),
+                escape(&fault.comm),
+                fault.count
+            )?;
         }
         writeln!(out, "</tbody></table>")?;
     }

@@ -48,7 +48,12 @@ pub(super) fn calls(slots: &[Slot]) -> String {
 
 /// Percentiles as lines on a logarithmic scale.
 pub(super) fn latencies(slots: &[Slot]) -> String {
-    let all = || slots.iter().flat_map(|slot| [slot.p50_us, slot.p95_us, slot.p99_us]).flatten();
+    let all = || {
+        slots
+            .iter()
+            .flat_map(|slot| [slot.p50_us, slot.p95_us, slot.p99_us])
+            .flatten()
+    };
     let low = all().fold(f64::INFINITY, f64::min).max(1.0).log10().floor();
     let high = all().fold(1.0, f64::max).log10().ceil().max(low + 1.0);
     let mut svg = open("Latency over time");

@@ -24,7 +24,11 @@ const COVERED: f64 = 0.9;
 pub(super) fn recommendations(report: &Report) -> Vec<Recommendation> {
     let mut all = Vec::new();
     for server in &report.servers {
-        for operation in server.operations.iter().filter(|operation| operation.figures.calls >= ENOUGH) {
+        for operation in server
+            .operations
+            .iter()
+            .filter(|operation| operation.figures.calls >= ENOUGH)
+        {
             all.extend(errors(operation));
             all.extend(timeouts(operation));
             all.extend(slower(operation));
@@ -61,7 +65,12 @@ fn errors(operation: &OperationReport) -> Option<Recommendation> {
             Urgency::High,
             subject(operation),
             "find out why it fails: `mcpsonar calls --errors` lists the calls",
-            format!("{} of {} calls failed ({})", figures.errors, figures.calls, percent(figures.error_rate)),
+            format!(
+                "{} of {} calls failed ({})",
+                figures.errors,
+                figures.calls,
+                percent(figures.error_rate)
+            ),
         )
     })
 }
@@ -85,12 +94,19 @@ fn timeouts(operation: &OperationReport) -> Option<Recommendation> {
 }
 
 fn slower(operation: &OperationReport) -> Option<Recommendation> {
-    let trend = operation.trends.p95.filter(|trend| trend.direction == Direction::Up && trend.change >= SLOWER)?;
+    let trend = operation
+        .trends
+        .p95
+        .filter(|trend| trend.direction == Direction::Up && trend.change >= SLOWER)?;
     Some(of(
         Urgency::Medium,
         subject(operation),
         "it has become slower: look at what has changed since the period before",
-        format!("p95 {} is {} above before", time(operation.figures.p95_us), percent(trend.change)),
+        format!(
+            "p95 {} is {} above before",
+            time(operation.figures.p95_us),
+            percent(trend.change)
+        ),
     ))
 }
 
@@ -120,7 +136,12 @@ fn tail(operation: &OperationReport) -> Option<Recommendation> {
             Urgency::Low,
             subject(operation),
             "a few calls are far slower than most: compare one of `mcpsonar calls --slow` with the others",
-            format!("p99 {} is {:.0} times the median {}", duration(p99), p99 / p50, duration(p50)),
+            format!(
+                "p99 {} is {:.0} times the median {}",
+                duration(p99),
+                p99 / p50,
+                duration(p50)
+            ),
         )
     })
 }
@@ -132,7 +153,10 @@ fn lists(server: &ServerReport, report: &Report) -> Option<Recommendation> {
         .iter()
         .filter(|session| session.server == server.server)
         .count() as u64;
-    let lists = server.operations.iter().find(|operation| operation.method == "tools/list")?;
+    let lists = server
+        .operations
+        .iter()
+        .find(|operation| operation.method == "tools/list")?;
     // Only where all sessions are known by name.
     let known = report.sessions.count == report.sessions.latest.len() as u64;
     (known && sessions > 0 && lists.figures.calls >= ENOUGH && lists.figures.calls > sessions * LISTS_A_SESSION).then(
@@ -141,7 +165,10 @@ fn lists(server: &ServerReport, report: &Report) -> Option<Recommendation> {
                 Urgency::Low,
                 server.server.clone(),
                 "let clients keep the list of tools until the server says that it has changed",
-                format!("tools/list was called {} times in {sessions} sessions", lists.figures.calls),
+                format!(
+                    "tools/list was called {} times in {sessions} sessions",
+                    lists.figures.calls
+                ),
             )
         },
     )
@@ -162,7 +189,11 @@ fn flags(report: &Report) -> impl Iterator<Item = Recommendation> {
     let up = report.flags.iter().filter(|flag| flag.cleared_unix_ms.is_none());
     up.take(3).map(|flag| {
         of(
-            if flag.severity == "critical" { Urgency::High } else { Urgency::Medium },
+            if flag.severity == "critical" {
+                Urgency::High
+            } else {
+                Urgency::Medium
+            },
             flag.target.clone(),
             format!("a flag is up: {}; its page in docs/flags.md says what to do", flag.code),
             flag.evidence.to_string(),

@@ -18,8 +18,22 @@ fn reader(folder: &tempfile::TempDir) -> Reader {
         let now = NOW - 2 * HOUR + minute * MINUTE;
         let slow = if minute < 60 { 1.0 } else { 2.0 };
         for n in 0..10_u32 {
-            writer.call(now + u64::from(n), "files", "read", 1000.0 * slow + f64::from(n), false, None);
-            writer.call(now + u64::from(n), "<web>", "get", 2e6, n == 0 && minute >= 60, Some("upstream"));
+            writer.call(
+                now + u64::from(n),
+                "files",
+                "read",
+                1000.0 * slow + f64::from(n),
+                false,
+                None,
+            );
+            writer.call(
+                now + u64::from(n),
+                "<web>",
+                "get",
+                2e6,
+                n == 0 && minute >= 60,
+                Some("upstream"),
+            );
         }
         writer.tick(now + 30_000);
     }
@@ -41,7 +55,11 @@ fn figures_of_the_period_and_no_other() {
     let p50 = files.figures.p50_us.unwrap();
     assert!((p50 / 2004.0 - 1.0).abs() < 0.02, "{p50}");
     assert_eq!(files.figures.max_us, Some(2009.0));
-    assert!((report.total.per_second - 1200.0 / 3600.0).abs() < 0.01, "{}", report.total.per_second);
+    assert!(
+        (report.total.per_second - 1200.0 / 3600.0).abs() < 0.01,
+        "{}",
+        report.total.per_second
+    );
     assert_eq!(report.timeline.iter().map(|slot| slot.calls).sum::<u64>(), 1200);
     assert_eq!(report.timeline.len(), 60);
 }
@@ -49,7 +67,14 @@ fn figures_of_the_period_and_no_other() {
 #[test]
 fn trends_against_the_period_before() {
     let report = report();
-    let of = |name: &str| report.servers.iter().find(|server| server.server == name).unwrap().trends;
+    let of = |name: &str| {
+        report
+            .servers
+            .iter()
+            .find(|server| server.server == name)
+            .unwrap()
+            .trends
+    };
     assert_eq!(of("files").p95.unwrap().direction, Direction::Up);
     assert!((of("files").p95.unwrap().change - 1.0).abs() < 0.03);
     assert_eq!(of("<web>").p95.unwrap().direction, Direction::Stable);
@@ -60,7 +85,10 @@ fn trends_against_the_period_before() {
 fn the_slowest_with_what_dominates_them() {
     let report = report();
     let slowest = &report.slowest_operations[0];
-    assert_eq!((slowest.server.as_str(), slowest.tool.as_deref()), ("<web>", Some("get")));
+    assert_eq!(
+        (slowest.server.as_str(), slowest.tool.as_deref()),
+        ("<web>", Some("get"))
+    );
     assert_eq!(slowest.dominant_causes[0].cause.as_deref(), Some("upstream"));
     assert_eq!(report.slowest_calls.len(), 10);
 }
@@ -101,7 +129,13 @@ fn html_stands_alone_and_trusts_no_name() {
 #[test]
 fn text_for_people() {
     let text = text(&report());
-    for line in ["1200 calls", "<web>", "tools/call get", "waiting for others 600", "recommendations:"] {
+    for line in [
+        "1200 calls",
+        "<web>",
+        "tools/call get",
+        "waiting for others 600",
+        "recommendations:",
+    ] {
         assert!(text.contains(line), "{line} is missing from\n{text}");
     }
     assert!(text.lines().all(|line| line.chars().count() < 160));
@@ -124,9 +158,20 @@ fn a_day_at_100_calls_a_second() {
             let (server, tool) = (call % 10, call / 10 % 10);
             // From 1 ms to 500 ms, 1 % above a second, 0.5 % failed.
             let spread = (call.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / 16_777_216.0;
-            let latency = if spread > 0.99 { 1.5e6 } else { 1000.0 * 500_f64.powf(spread) };
+            let latency = if spread > 0.99 {
+                1.5e6
+            } else {
+                1000.0 * 500_f64.powf(spread)
+            };
             let cause = (spread > 0.5).then_some("upstream");
-            writer.call(now + n * 10, &format!("server-{server}"), &format!("tool-{tool}"), latency, spread < 0.005, cause);
+            writer.call(
+                now + n * 10,
+                &format!("server-{server}"),
+                &format!("tool-{tool}"),
+                latency,
+                spread < 0.005,
+                cause,
+            );
         }
         writer.tick(now + 999);
     }

@@ -29,7 +29,10 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
         duration(report.observed_seconds * 1e6)
     )?;
     if total.calls == 0 {
-        return writeln!(out, "\nno MCP calls in this period; `mcpsonar doctor` says whether they could be seen");
+        return writeln!(
+            out,
+            "\nno MCP calls in this period; `mcpsonar doctor` says whether they could be seen"
+        );
     }
     writeln!(
         out,
@@ -73,7 +76,12 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
         for flag in &report.flags {
             let until = flag.cleared_unix_ms.map_or_else(|| "still up".to_owned(), date_time);
             let (code, target) = (sanitise(&flag.code), sanitise(&flag.target));
-            writeln!(out, "  {} {code} {target}: {} to {until}", flag.severity, date_time(flag.since_unix_ms))?;
+            writeln!(
+                out,
+                "  {} {code} {target}: {} to {until}",
+                flag.severity,
+                date_time(flag.since_unix_ms)
+            )?;
         }
     }
     if !report.recommendations.is_empty() {
@@ -136,7 +144,10 @@ fn row(out: &mut String, name: &str, figures: &Figures, trend: Option<Trend>) ->
 }
 
 fn slowest(out: &mut String, report: &Report) -> fmt::Result {
-    writeln!(out, "\nslowest operations, and what their slow or failed calls spent their time on:")?;
+    writeln!(
+        out,
+        "\nslowest operations, and what their slow or failed calls spent their time on:"
+    )?;
     for operation in &report.slowest_operations {
         let name = format!("{} {}", operation.server, operation_name(operation));
         writeln!(
@@ -172,7 +183,11 @@ pub(super) fn cause_list(operation: &OperationReport) -> String {
     let each: Vec<_> = counts
         .map(|count| format!("{} {}", causes::words(count.cause.as_deref()), count.calls))
         .collect();
-    if each.is_empty() { "-".to_owned() } else { each.join(", ") }
+    if each.is_empty() {
+        "-".to_owned()
+    } else {
+        each.join(", ")
+    }
 }
 
 /// The tool, else the method.

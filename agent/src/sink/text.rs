@@ -107,7 +107,11 @@ pub(crate) fn time_of_day(unix_ns: u64) -> String {
 pub(crate) fn date_time(unix_ms: u64) -> String {
     let minutes = unix_ms / 60_000;
     let (year, month, day) = date(minutes / 1440);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", minutes / 60 % 24, minutes % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}",
+        minutes / 60 % 24,
+        minutes % 60
+    )
 }
 
 /// Year, month and day of a day since the Unix epoch, in the Gregorian calendar, counted in years
