@@ -47,26 +47,24 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 /// Answers in a thread of its own: no question makes the ring wait.
-pub(super) fn start(claim: Claim, state: Arc<State>) -> Result<JoinHandle<()>, DaemonError> {
+pub(super) fn start(claim: &Claim, state: Arc<State>) -> Result<JoinHandle<()>, DaemonError> {
     let failed = |source| DaemonError::Setup {
         what: "the API",
         source,
     };
+    let listener = claim.listener.try_clone().map_err(failed)?;
+    let app = router(state, claim.group);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .build()
         .map_err(failed)?;
+    let serve = async {
+        let listener = UnixListener::from_std(listener)?;
+        axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await
+    };
     let run = move || {
-        let listener = claim.listener.try_clone().and_then(|listener| {
-            let _inside = runtime.enter();
-            UnixListener::from_std(listener)
-        });
-        let served = listener.and_then(|listener| {
-            let app = router(Arc::clone(&state), claim.group);
-            runtime.block_on(async { axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await })
-        });
-        if let Err(error) = served {
+        if let Err(error) = runtime.block_on(serve) {
             tracing::error!(%error, "the API has ended; the observation goes on");
         }
     };
@@ -98,8 +96,9 @@ async fn check(group: Option<u32>, request: Request, next: Next) -> Response {
     )
 }
 
-fn refuse(status: StatusCode, error: impl ToString) -> Response {
-    (status, axum::Json(json!({"error": error.to_string()}))).into_response()
+#[expect(clippy::needless_pass_by_value, reason = "texts and errors alike")]
+fn refuse(status: StatusCode, error: impl std::fmt::Display) -> Response {
+    (status, axum::Json(json!({"error": format!("{error}")}))).into_response()
 }
 
 async fn status(Shared(state): Shared<Arc<State>>) -> Response {

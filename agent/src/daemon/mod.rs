@@ -97,7 +97,7 @@ pub fn run(inputs: Inputs, options: Options) -> Result<(), DaemonError> {
         began: now(),
     });
     let socket = config.socket_path.clone();
-    let _api = api::start(claim, Arc::clone(&state))?;
+    api::start(&claim, Arc::clone(&state))?;
     let mut daemon = Daemon::new(inputs, config, history, state, level)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

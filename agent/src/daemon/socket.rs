@@ -120,7 +120,7 @@ pub(super) fn may_ask(peer: &UCred, group: Option<u32>) -> bool {
 /// let the peer in by the same rule already.
 fn has_group(peer: &UCred, group: u32) -> bool {
     let status = peer.pid().and_then(|pid| Process::new(pid).ok()?.status().ok());
-    status.is_some_and(|status| status.groups.iter().any(|&own| u32::try_from(own).ok() == Some(group)))
+    status.is_some_and(|status| status.groups.contains(&group))
 }
 
 #[cfg(test)]

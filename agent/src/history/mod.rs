@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use entry::{FlagRow, Reason, is_error, is_timeout};
-pub use read::{CallFilter, EndpointRow, KeptCall, MinuteRow, Reader, RunRow, SessionRow};
+pub use read::{CallFilter, CauseRow, EndpointRow, KeptCall, MinuteRow, Reader, RunRow, SessionRow};
 pub use sketch::Sketch;
 pub use state::{HistoryState, HistoryStatus, UnixMillis};
 

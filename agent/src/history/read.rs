@@ -100,6 +100,9 @@ pub struct RunRow {
     pub last_unix_ms: UnixMillis,
 }
 
+/// Number of a series, why its calls were kept, what dominates them, and how many they are.
+pub type CauseRow = (i64, String, Option<String>, u64);
+
 /// Which calls are wanted. All conditions have to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallFilter {
@@ -190,15 +193,11 @@ impl Reader {
         read().map_err(|source| self.error(source))
     }
 
-    /// Calls that were kept whole and slow or failed, as counts and time by series, reason and dominant cause.
+    /// How many calls were kept whole, by series, reason and dominant cause.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn causes(
-        &self,
-        from: UnixMillis,
-        to: UnixMillis,
-    ) -> Result<Vec<(i64, String, Option<String>, u64)>, HistoryError> {
+    pub fn causes(&self, from: UnixMillis, to: UnixMillis) -> Result<Vec<CauseRow>, HistoryError> {
         self.all(
             "SELECT series, reason, cause, count(*) FROM calls WHERE at_ms >= ?1 AND at_ms < ?2 GROUP BY 1, 2, 3",
             [from, to],

@@ -158,7 +158,7 @@ impl Book {
         let written = if self.pending.is_empty() {
             Ok(())
         } else {
-            store::write(db, &self.pending, &self.names)
+            store::write(db, &self.pending, &self.names).and_then(|()| store::continue_run(db, self.run, now))
         };
         match written {
             Ok(()) => {

@@ -7,7 +7,7 @@ use super::limits::{FLAGS, SESSIONS, SLOTS, SLOWEST, SLOWEST_CALLS};
 use super::{
     CauseCount, FaultCount, OperationReport, Report, ServerReport, Sessions, Slot, SlowCall, Trends, recommend,
 };
-use crate::history::{HistoryError, Reader, RunRow, SessionRow, UnixMillis};
+use crate::history::{CauseRow, HistoryError, Reader, RunRow, SessionRow, UnixMillis};
 
 const MILLIS_A_MINUTE: u64 = 60_000;
 const MILLIS_A_SECOND: f64 = 1e3;
@@ -154,7 +154,7 @@ impl Minutes {
     }
 
     /// Dominant causes by operation, the most frequent first.
-    fn causes(&self, rows: Vec<(i64, String, Option<String>, u64)>) -> HashMap<OperationKey, Vec<CauseCount>> {
+    fn causes(&self, rows: Vec<CauseRow>) -> HashMap<OperationKey, Vec<CauseCount>> {
         let mut all: HashMap<OperationKey, Vec<CauseCount>> = HashMap::new();
         for (series, reason, cause, calls) in rows {
             if reason == "sampled" {

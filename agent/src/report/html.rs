@@ -67,10 +67,10 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
     servers(out, report)?;
     slowest(out, report)?;
     notes(out, report)?;
-    write!(
+    writeln!(
         out,
         "<footer>mcpsonar {}. Rates are of the time in which the agent ran; a change of less than 5 % against the \
-         period before shows as =.</footer></body></html>\n",
+         period before shows as =.</footer></body></html>",
         env!("CARGO_PKG_VERSION")
     )
 }
