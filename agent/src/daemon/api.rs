@@ -96,7 +96,6 @@ async fn check(group: Option<u32>, request: Request, next: Next) -> Response {
     )
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "texts and errors alike")]
 fn refuse(status: StatusCode, error: impl std::fmt::Display) -> Response {
     (status, axum::Json(json!({"error": format!("{error}")}))).into_response()
 }
