@@ -143,7 +143,7 @@ fn text_for_people() {
 
 /// What a day at 100 calls a second costs: run with `--release --ignored --nocapture`.
 #[test]
-#[ignore = "takes half a minute: it writes 17 million calls"]
+#[ignore = "takes six minutes: it writes 17 million calls"]
 fn a_day_at_100_calls_a_second() {
     const DAY: u64 = 24 * HOUR;
     let folder = tempfile::tempdir().unwrap();
