@@ -4,11 +4,15 @@
 
 pub mod calls;
 pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod flags;
+pub mod history;
 pub mod hooks;
 pub mod host;
 pub mod metrics;
 pub mod observe;
+pub mod report;
 mod semconv;
 pub mod sensor;
 pub mod sink;

@@ -57,6 +57,15 @@ pub enum Command {
     /// once: which of them speak MCP only their traffic tells. Calls and sessions per endpoint come
     /// with the daemon.
     Ps(PsArgs),
+    /// Observe the whole host, keep a history and answer queries: the daemon
+    Agent(AgentArgs),
+    /// Print recent calls, asked of the running agent
+    Calls(CallsArgs),
+    /// Print percentiles, throughput, error rates, trends and advice, asked of the running agent
+    Report(ReportArgs),
+    /// Check or show the configuration of the agent
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print the completion script of a shell
     Completions {
         /// The shell
@@ -183,6 +192,89 @@ pub struct TargetArgs {
     /// Run this command and observe it
     #[arg(last = true, value_name = "CMD", conflicts_with = "pids", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
+}
+
+/// Where the agent's configuration comes from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ConfigArgs {
+    /// Read this file instead of /etc/mcpsonar/config.toml
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// The agent's socket
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub socket: Option<String>,
+    /// Set any KEY of `config show` to VALUE; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Observe the whole host until SIGTERM. SIGHUP reads the configuration again.
+#[derive(Clone, Debug, Args)]
+pub struct AgentArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// How to capture.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+}
+
+/// Check or show the configuration of the agent.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Name every mistake
+    Check(ConfigArgs),
+    /// Print every key, its value and where that comes from
+    Show(ConfigArgs),
+}
+
+/// Print recent calls, the oldest first.
+#[derive(Clone, Debug, Args)]
+pub struct CallsArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Calls that ended within this time: 90s, 15m, 24h
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub since: String,
+    /// Only slow ones
+    #[arg(long)]
+    pub slow: bool,
+    /// Only failed ones
+    #[arg(long)]
+    pub errors: bool,
+    /// Only of this tool
+    #[arg(long)]
+    pub tool: Option<String>,
+    /// Only of this server
+    #[arg(long)]
+    pub server: Option<String>,
+    /// At most so many, the newest
+    #[arg(long, default_value = "50", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Print further ones as they end
+    #[arg(long)]
+    pub watch: bool,
+    /// Print one JSON object a line and call
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Print a report on a period.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The length of the period, which ends now: 90m, 24h, 3d
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    pub since: String,
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "html")]
+    pub json: bool,
+    /// Write a self-contained HTML page to FILE
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub html: Option<PathBuf>,
 }
 
 /// How to print.

@@ -49,6 +49,12 @@ pub enum Failure {
     /// A recording.
     #[error(transparent)]
     Recording(#[from] RecordingError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The daemon.
+    #[error(transparent)]
+    Daemon(#[from] crate::daemon::DaemonError),
     /// Something that has no better name.
     #[error("{what}: {source}")]
     Io {
@@ -69,7 +75,7 @@ impl Failure {
         match self {
             // `mcpsonar trace | head` has shown all that was wanted.
             Self::OutputClosed => 0,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Config(_) => 2,
             Self::NoAgent { .. } => 3,
             Self::Sensor(SensorError::Privilege { .. }) => 4,
             Self::File { .. }
@@ -79,6 +85,7 @@ impl Failure {
             | Self::Otlp(_)
             | Self::Prometheus(_)
             | Self::Recording(_)
+            | Self::Daemon(_)
             | Self::Io { .. } => 1,
         }
     }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod agent;
 mod args;
 mod bench;
 mod diagnostics;
@@ -10,14 +11,16 @@ mod failure;
 mod outputs;
 mod pages;
 mod ps;
+mod query;
 mod record;
 mod replay;
 mod stats;
 mod trace;
 
 pub use args::{
-    CaptureArgs, Cli, ColorArg, Command, DoctorArgs, ExplainArgs, FormatArgs, HistogramsArg, MetricsArgs, OtlpArgs,
-    OtlpProtocolArg, PsArgs, RecordArgs, ReplayArgs, TargetArgs, TemporalityArg, TierArg, TraceArgs,
+    AgentArgs, CallsArgs, CaptureArgs, Cli, ColorArg, Command, ConfigArgs, ConfigCommand, DoctorArgs, ExplainArgs,
+    FormatArgs, HistogramsArg, MetricsArgs, OtlpArgs, OtlpProtocolArg, PsArgs, RecordArgs, ReplayArgs, ReportArgs,
+    TargetArgs, TemporalityArg, TierArg, TraceArgs,
 };
 pub use failure::Failure;
 pub use outputs::{Console, outputs};
@@ -27,7 +30,10 @@ pub use outputs::{Console, outputs};
 /// # Errors
 /// When it could not be done: see [`Failure::exit_code`].
 pub fn run(cli: &Cli) -> Result<u8, Failure> {
-    diagnostics::start();
+    // The agent's messages are a log, and it configures that.
+    if !matches!(cli.command, Command::Agent(_)) {
+        diagnostics::start();
+    }
     match &cli.command {
         Command::Trace(args) => trace::run(args),
         Command::Record(args) => record::run(args),
@@ -35,6 +41,10 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Explain(args) => explain::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Ps(args) => ps::run(args),
+        Command::Agent(args) => agent::run(args),
+        Command::Calls(args) => query::calls(args),
+        Command::Report(args) => query::report(args),
+        Command::Config(command) => agent::config(command),
         Command::Completions { shell } => pages::completions(*shell).map(|()| 0),
         Command::Man { dir } => pages::man(dir.as_deref()).map(|()| 0),
         Command::MetricsPage => pages::print(crate::metrics::page().as_bytes()).map(|()| 0),

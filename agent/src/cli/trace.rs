@@ -102,7 +102,7 @@ fn complain(failure: &Failure) {
     writeln!(io::stderr(), "mcpsonar: {failure}").unwrap_or_default();
 }
 
-fn options(target: &TargetArgs, capture: &CaptureArgs) -> Options {
+pub(super) fn options(target: &TargetArgs, capture: &CaptureArgs) -> Options {
     let target = match (target.command.as_slice(), target.pids.as_slice()) {
         ([], []) => Target::Host,
         ([], pids) => Target::Processes(pids.to_vec()),

@@ -76,6 +76,12 @@ pub trait Observer {
     fn tick(&mut self, _now: Nanos) -> Result<(), ObserverError> {
         Ok(())
     }
+    /// Records have found no room in the ring: so many since the observation began.
+    fn records_lost(&mut self, _total: u64) {}
+    /// SIGHUP has come. Whether it is to end the observation.
+    fn hangup_ends(&mut self) -> bool {
+        true
+    }
 }
 
 /// Why an observer wants no more. A command that is observed runs on to its end all the same.

@@ -133,8 +133,11 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
                 break;
             }
             signal = signals.next() => {
-                let Some(child) = &child else { break };
-                pass_on(signal, child.pid);
+                match &child {
+                    Some(child) => pass_on(signal, child.pid),
+                    None if signal != SignalKind::hangup() || observer.hangup_ends() => break,
+                    None => {}
+                }
             }
         }
         let taken = flow.look(&mut sensor, observer);
@@ -269,6 +272,7 @@ impl Flow {
             if dropped > self.dropped {
                 self.dropped = dropped;
                 self.pipeline.records_lost();
+                observer.records_lost(dropped);
             }
             self.judge(sensor);
             self.deliver(observer);

@@ -7,7 +7,7 @@ mod metering;
 mod otlp;
 mod prometheus;
 mod summary;
-mod text;
+pub(crate) mod text;
 mod waterfall;
 mod writer;
 

@@ -28,7 +28,7 @@ fn is_harmless(c: char) -> bool {
 
 /// The text, sanitised and cut to `width` columns. What was cut shows as `…`.
 #[must_use]
-pub(super) fn fit(text: &str, width: usize) -> String {
+pub(crate) fn fit(text: &str, width: usize) -> String {
     let text = sanitise(text);
     if text.width() <= width {
         return text.into_owned();
@@ -49,7 +49,7 @@ pub(super) fn fit(text: &str, width: usize) -> String {
 
 /// As [`fit`], and filled with spaces on the right to exactly `width` columns.
 #[must_use]
-pub(super) fn column(text: &str, width: usize) -> String {
+pub(crate) fn column(text: &str, width: usize) -> String {
     let mut out = fit(text, width);
     let missing = width.saturating_sub(out.width());
     out.extend(std::iter::repeat_n(' ', missing));
@@ -58,7 +58,7 @@ pub(super) fn column(text: &str, width: usize) -> String {
 
 /// Microseconds in a unit that suits them, three digits: `8.2us`, `12.3ms`, `1.20s`, `17.0min`.
 #[must_use]
-pub(super) fn duration(micros: f64) -> String {
+pub(crate) fn duration(micros: f64) -> String {
     match micros {
         us if us < 999.5 => digits(us, "us"),
         us if us < 999_500.0 => digits(us / 1e3, "ms"),
@@ -70,7 +70,7 @@ pub(super) fn duration(micros: f64) -> String {
 /// Bytes in a unit that suits them: `0B`, `999B`, `12.3K`, `1.20M`.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1000 => format!("{bytes}B"),
         1000..999_500 => digits(bytes as f64 / 1e3, "K"),
@@ -95,11 +95,36 @@ fn digits(value: f64, unit: &str) -> String {
 
 /// Time of day in UTC, to the millisecond.
 #[must_use]
-pub(super) fn time_of_day(unix_ns: u64) -> String {
+pub(crate) fn time_of_day(unix_ns: u64) -> String {
     let millis = unix_ns / 1_000_000;
     let seconds = millis / 1000;
     let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{h:02}:{m:02}:{s:02}.{:03}", millis % 1000)
+}
+
+/// Date and time of day in UTC, to the minute: `2026-11-21 12:03`.
+#[must_use]
+pub(crate) fn date_time(unix_ms: u64) -> String {
+    let minutes = unix_ms / 60_000;
+    let (year, month, day) = date(minutes / 1440);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}",
+        minutes / 60 % 24,
+        minutes % 60
+    )
+}
+
+/// Year, month and day of a day since the Unix epoch, in the Gregorian calendar, counted in years
+/// from March on (H. Hinnant, "chrono-compatible low-level date algorithms").
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
@@ -160,5 +185,13 @@ mod tests {
             prop_assert_eq!(out.width(), width);
             prop_assert!(!out.chars().any(char::is_control));
         }
+    }
+
+    #[test]
+    fn dates() {
+        assert_eq!(date_time(0), "1970-01-01 00:00");
+        assert_eq!(date_time(1_709_208_000_000), "2024-02-29 12:00");
+        assert_eq!(date_time(1_767_225_599_999), "2025-12-31 23:59");
+        assert_eq!(date_time(1_767_225_600_000), "2026-01-01 00:00");
     }
 }

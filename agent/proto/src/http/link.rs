@@ -96,9 +96,6 @@ pub(crate) struct Waiting {
     pub(crate) since: Nanos,
 }
 
-/// Pieces with their positions.
-pub(crate) type Behind = Vec<(u64, Vec<u8>)>;
-
 /// What is known of how a connection ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Closing {

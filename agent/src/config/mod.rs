@@ -1,0 +1,289 @@
+//! The configuration of the agent: defaults, a TOML file, the environment and flags, later ones
+//! above earlier ones, into one value that is checked as a whole.
+
+mod keys;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use crate::history::Limits;
+use crate::sink::OtlpProtocol;
+
+pub use keys::KEYS;
+pub use value::duration;
+
+/// Where the file is looked for when none is named.
+pub const DEFAULT_FILE: &str = "/etc/mcpsonar/config.toml";
+
+/// What the agent does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The socket of the API.
+    pub socket_path: PathBuf,
+    /// The group that may use it, if there is one of that name.
+    pub socket_group: String,
+    /// Whether a history is kept.
+    pub history: bool,
+    /// Its file.
+    pub history_path: PathBuf,
+    /// How much of it, and what.
+    pub limits: Limits,
+    /// The collector that spans go to.
+    pub otlp_endpoint: Option<String>,
+    /// How to speak to it.
+    pub otlp_protocol: OtlpProtocol,
+    /// What is logged.
+    pub log_level: log::LevelFilter,
+    /// As JSON.
+    pub log_json: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            socket_path: "/run/mcpsonar/mcpsonar.sock".into(),
+            socket_group: "mcpsonar".to_owned(),
+            history: true,
+            history_path: "/var/lib/mcpsonar/history.db".into(),
+            limits: Limits::default(),
+            otlp_endpoint: None,
+            otlp_protocol: OtlpProtocol::Grpc,
+            log_level: log::LevelFilter::Info,
+            log_json: false,
+        }
+    }
+}
+
+/// One thing that can be configured.
+#[derive(Debug)]
+pub struct Key {
+    /// `table.key` in the file.
+    pub name: &'static str,
+    /// OpenTelemetry's variable of the same meaning.
+    pub otel: Option<&'static str>,
+    /// What values it takes.
+    pub allowed: &'static str,
+    /// What it does.
+    pub about: &'static str,
+    set: fn(&mut Config, &str) -> Option<()>,
+    get: fn(&Config) -> String,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nowhere: it is as built.
+    Default,
+    /// A file.
+    File(PathBuf),
+    /// A variable of the environment.
+    Environment(String),
+    /// The command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(name) => write!(f, "environment: {name}"),
+            Self::Flag(name) => write!(f, "flag: {name}"),
+        }
+    }
+}
+
+/// One mistake.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A key that there is not.
+    #[error("{source_}: there is no key {key}; `mcpsonar config show` lists those that there are")]
+    Unknown {
+        /// As it was written.
+        key: String,
+        /// Where.
+        source_: Source,
+    },
+    /// A value that it cannot have.
+    #[error("{source_}: {key} = {value:?}: allowed: {allowed}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// As it was written.
+        value: String,
+        /// Where.
+        source_: Source,
+        /// What it takes.
+        allowed: &'static str,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file that is not TOML.
+    #[error("{}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        message: String,
+    },
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub struct ConfigError(pub Vec<Problem>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is wrong")?;
+        for problem in &self.0 {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A configuration, and where each of its values comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    sources: BTreeMap<&'static str, Source>,
+}
+
+/// What a configuration is made of: kept, so that it can be made again.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// The file; without one the default file, if it is there.
+    pub file: Option<PathBuf>,
+    /// Key, value and name of each flag.
+    pub flags: Vec<(&'static str, String, &'static str)>,
+}
+
+impl Inputs {
+    /// Puts it together, with the variables of the environment that `env` knows.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn load(&self, env: impl Fn(&str) -> Option<String>) -> Result<Loaded, ConfigError> {
+        let mut loaded = Loaded::default();
+        let mut problems = Vec::new();
+        match self.read_file() {
+            Ok(Some((path, table))) => {
+                let mut values = Vec::new();
+                flatten("", &table, &mut values);
+                for (key, value) in values {
+                    loaded.set(&key, &value, Source::File(path.clone()), &mut problems);
+                }
+            }
+            Ok(None) => {}
+            Err(problem) => problems.push(problem),
+        }
+        for key in KEYS {
+            let own = variable(key.name);
+            // An empty variable is as good as none (OpenTelemetry, environment variables).
+            let get = |name: &str| env(name).filter(|value| !value.is_empty());
+            let standard = key.otel.and_then(|name| Some((name.to_owned(), get(name)?)));
+            let found = get(&own).map(|value| (own, value)).or(standard);
+            if let Some((name, value)) = found {
+                loaded.set(key.name, &value, Source::Environment(name), &mut problems);
+            }
+        }
+        if env("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            loaded.config.otlp_endpoint = None;
+            let source = Source::Environment("OTEL_SDK_DISABLED".to_owned());
+            loaded.sources.insert("otlp.endpoint", source);
+        }
+        for (key, value, flag) in &self.flags {
+            loaded.set(key, value, Source::Flag(flag), &mut problems);
+        }
+        if problems.is_empty() {
+            Ok(loaded)
+        } else {
+            Err(ConfigError(problems))
+        }
+    }
+
+    fn read_file(&self) -> Result<Option<(PathBuf, Table)>, Problem> {
+        let path = self.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.file.is_none() => return Ok(None),
+            Err(source) => {
+                let path = path.to_owned();
+                return Err(Problem::File { path, source });
+            }
+        };
+        let table = text.parse().map_err(|error: toml::de::Error| Problem::Syntax {
+            path: path.to_owned(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        Ok(Some((path.to_owned(), table)))
+    }
+}
+
+impl Loaded {
+    fn set(&mut self, name: &str, value: &str, source: Source, problems: &mut Vec<Problem>) {
+        let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+            problems.push(Problem::Unknown {
+                key: name.to_owned(),
+                source_: source,
+            });
+            return;
+        };
+        if (key.set)(&mut self.config, value).is_some() {
+            self.sources.insert(key.name, source);
+        } else {
+            problems.push(Problem::Value {
+                key: key.name,
+                value: value.to_owned(),
+                source_: source,
+                allowed: key.allowed,
+            });
+        }
+    }
+
+    /// Every key with its value and where that comes from.
+    pub fn shown(&self) -> impl Iterator<Item = (&'static Key, String, Source)> {
+        KEYS.iter().map(|key| {
+            let source = self.sources.get(key.name).cloned().unwrap_or(Source::Default);
+            (key, (key.get)(&self.config), source)
+        })
+    }
+}
+
+/// `MCPSONAR_HISTORY_MAX_AGE` for `history.max_age`.
+#[must_use]
+pub fn variable(key: &str) -> String {
+    format!("MCPSONAR_{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+/// Dotted keys and values as text.
+fn flatten(prefix: &str, table: &Table, out: &mut Vec<(String, String)>) {
+    for (name, value) in table {
+        let key = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
+        match value {
+            Value::Table(table) => flatten(&key, table, out),
+            Value::String(text) => out.push((key, text.clone())),
+            other => out.push((key, other.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
