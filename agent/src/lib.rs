@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod flags;
+mod heap;
 pub mod history;
 pub mod hooks;
 pub mod host;

@@ -19,9 +19,9 @@ pub(crate) struct Args {
     /// Leaves out what needs root: the end-to-end tests on this kernel
     #[arg(long)]
     no_root: bool,
-    /// Fuzzes as well, a minute for each target
+    /// Leaves fuzzing out, a minute for each target
     #[arg(long)]
-    fuzz: bool,
+    no_fuzz: bool,
     /// Gives tests that repeat something their full length: a hundred agents for a dozen, and the like
     #[arg(long)]
     long: bool,
@@ -107,8 +107,8 @@ fn steps(args: &Args, run: &mut Run) {
         ]);
         tests(&mut cargo, args, &[])
     });
-    if !args.fuzz {
-        run.leave_out("fuzzing: give --fuzz, or run `cargo xtask fuzz`");
+    if args.no_fuzz {
+        run.leave_out("fuzzing: --no-fuzz was given");
     } else if checks {
         run.step("fuzz", || fuzz::short().map(nothing_counted));
     }
