@@ -72,7 +72,7 @@ fn a_server_that_speaks_mcp_as_well() {
 #[test]
 fn a_server_that_spoke_mcp_before_is_expected_to() {
     let mut host = Host::new();
-    let mut call = |host: &mut Host, socket: u16| {
+    let call = |host: &mut Host, socket: u16| {
         let mut connection = Connection::new(
             10 * u64::from(socket),
             &format!("127.0.0.1:{}", 40_000 + socket),
