@@ -6,7 +6,9 @@ mod apt;
 mod bench;
 mod build;
 mod compiler;
+mod dashboards;
 mod demo;
+mod deploy;
 mod docs;
 mod fuzz;
 mod repo;
@@ -35,6 +37,8 @@ enum Verb {
     Test(test::Args),
     Demo(demo::Args),
     Docs(docs::Args),
+    Dashboards(dashboards::Args),
+    Deploy(deploy::Args),
     Bench(bench::Args),
     Vm(vm::Args),
     VmTest(vm::TestArgs),
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
     let done = match Xtask::parse().verb {
         Verb::Setup(args) => setup::main(&args),
         Verb::Build(args) => build::main(&args),
+        Verb::Dashboards(args) => dashboards::main(&args),
+        Verb::Deploy(args) => deploy::main(&args),
         Verb::Bench(args) => bench::main(&args),
         Verb::Demo(args) => demo::main(&args),
         Verb::Docs(args) => docs::main(&args),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{build, fuzz, repo, setup, sh, tidy, vm};
+use crate::{build, dashboards, fuzz, repo, setup, sh, tidy, vm};
 
 /// The status with which the agent says that it lacks privilege.
 const INSUFFICIENT_PRIVILEGE: i32 = 4;
@@ -71,6 +71,9 @@ fn steps(args: &Args, run: &mut Run) {
                 .context("`cargo fmt --all` puts it right")
                 .map(nothing_counted)
         });
+    }
+    if checks {
+        run.step("alert rules", || dashboards::test_rules().map(nothing_counted));
     }
     // The agent embeds the eBPF object, so nothing of it compiles without.
     if !run.step("build eBPF", || build::ebpf().map(nothing_counted)) {
