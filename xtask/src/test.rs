@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{build, dashboards, fuzz, repo, setup, sh, tidy, vm};
+use crate::{build, chart, dashboards, fuzz, repo, setup, sh, tidy, vm};
 
 /// The status with which the agent says that it lacks privilege.
 const INSUFFICIENT_PRIVILEGE: i32 = 4;
@@ -74,6 +74,7 @@ fn steps(args: &Args, run: &mut Run) {
     }
     if checks {
         run.step("alert rules", || dashboards::test_rules().map(nothing_counted));
+        run.step("Helm chart", || chart::check().map(nothing_counted));
     }
     // The agent embeds the eBPF object, so nothing of it compiles without.
     if !run.step("build eBPF", || build::ebpf().map(nothing_counted)) {

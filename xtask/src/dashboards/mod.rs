@@ -12,6 +12,7 @@ mod rules;
 mod server;
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
@@ -53,6 +54,15 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         stale.join(", ")
     );
     Ok(())
+}
+
+/// The dashboards' files in the repository.
+pub(crate) fn files() -> Result<Vec<PathBuf>> {
+    let catalog = Catalog::read()?;
+    let uids = all(&catalog)?.into_iter().map(|dashboard| dashboard.uid);
+    Ok(uids
+        .map(|uid| repo::root().join(format!("dashboards/{uid}.json")))
+        .collect())
 }
 
 /// The dashboards, in the order of their links.
