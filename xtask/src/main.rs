@@ -13,6 +13,7 @@ mod deploy;
 mod dist;
 mod docs;
 mod fuzz;
+mod pictures;
 mod repo;
 mod setup;
 mod sh;
@@ -41,6 +42,7 @@ enum Verb {
     Docs(docs::Args),
     Dashboards(dashboards::Args),
     Deploy(deploy::Args),
+    Pictures(pictures::Args),
     Chart(chart::Args),
     Dist(dist::Args),
     Bench(bench::Args),
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Dist(args) => dist::main(&args),
         Verb::Docs(args) => docs::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
+        Verb::Pictures(args) => pictures::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Tidy(args) => tidy::main(&args),
         Verb::Vm(args) => vm::main(&args),

@@ -17,7 +17,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 pub(crate) use self::catalog::Catalog;
-use self::model::Dashboard;
+pub(crate) use self::model::{Dashboard, Kind, Panel};
+pub(crate) use self::promql::{Place, metrics_of, resolve};
 pub(crate) use self::rules::{for_test, test as test_rules};
 use crate::{repo, sh};
 

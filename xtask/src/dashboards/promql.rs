@@ -16,6 +16,40 @@ pub(crate) fn query(text: &str) -> String {
     text.replace('@', AGENTS).replace("[#]", "[$__rate_interval]")
 }
 
+/// What Grafana would put for its variables.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// Whose metrics: the value of `$server`, a regular expression.
+    pub(crate) server: &'a str,
+    /// Range for rates, such as `30s`.
+    pub(crate) rate: &'a str,
+    /// What is shown in all, such as `5m`.
+    pub(crate) range: &'a str,
+}
+
+/// A query with its variables filled in, for data sources without Grafana.
+pub(crate) fn resolve(query: &str, place: Place<'_>) -> String {
+    query
+        .replace("$__rate_interval", place.rate)
+        .replace("$__range", place.range)
+        .replace("$job", ".*")
+        .replace("$instance", ".*")
+        .replace("$server", place.server)
+}
+
+/// The samples of the agent's instruments that `query` names.
+pub(crate) fn metrics_of(query: &str, catalog: &Catalog) -> Vec<String> {
+    let mut rest = query;
+    let mut metrics = Vec::new();
+    while let Some((word, after)) = next_word(rest) {
+        rest = after;
+        if catalog.instrument(word).is_some() {
+            metrics.push(word.to_owned());
+        }
+    }
+    metrics
+}
+
 /// Whether every metric of `query` is an instrument of the agent and every matcher and grouping
 /// is by a label that it has, with values that it can have.
 pub(crate) fn check(query: &str, catalog: &Catalog) -> Result<()> {
@@ -149,5 +183,31 @@ mod tests {
         ] {
             assert!(check(bad, &catalog).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn variables_are_filled_in() {
+        let place = Place {
+            server: "files",
+            rate: "30s",
+            range: "5m",
+        };
+        assert_eq!(
+            resolve(&query(r#"a{@,server=~"$server"}[#] b[$__range]"#), place),
+            r#"a{job=~".*",instance=~".*",server=~"files"}[30s] b[5m]"#
+        );
+    }
+
+    #[test]
+    fn metrics_are_told_from_labels() {
+        let query = r#"sum by (mcpsonar_part) (rate(mcpsonar_call_part_duration_seconds_sum{mcpsonar_part="server"}[5m])) / count(process_uptime_seconds) > mcpsonar_streams"#;
+        assert_eq!(
+            metrics_of(query, &Catalog::read().unwrap()),
+            [
+                "mcpsonar_call_part_duration_seconds_sum",
+                "process_uptime_seconds",
+                "mcpsonar_streams"
+            ]
+        );
     }
 }

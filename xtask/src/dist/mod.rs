@@ -1,6 +1,7 @@
 //! `cargo xtask dist`: what is shipped. One tree of files is staged, and the distributions' own tools
 //! make the packages from it.
 
+mod install;
 mod packages;
 mod sbom;
 mod tree;
@@ -76,13 +77,30 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     } else {
         repo::release("mcpsonar")
     };
-    let made = [
-        packages::deb(arch, &tree::stage(&binary, &pages, tree::Family::Debian)?, &to)?,
-        packages::rpm(arch, &tree::stage(&binary, &pages, tree::Family::Red)?, &to)?,
-        sbom::write(arch, &to)?,
-        binary,
-    ];
+    let mut made = packages(arch, &binary, &pages, &to)?;
+    made.push(sbom::write(arch, &to)?);
+    made.push(binary);
     checksums(&to, &made)
+}
+
+/// Makes the packages of this machine's ordinary release build and tries them out: all that can be said of
+/// them without a second, static build.
+pub(crate) fn check() -> Result<()> {
+    let to = repo::target().join("dist-tree/check");
+    fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+    let binary = repo::release("mcpsonar");
+    packages(Arch::here()?, &binary, &binary, &to).map(|_| ())
+}
+
+fn packages(arch: Arch, binary: &Path, pages: &Path, to: &Path) -> Result<Vec<PathBuf>> {
+    let deb = packages::deb(arch, &tree::stage(binary, pages, tree::Family::Debian)?, to)?;
+    if arch == Arch::here()? && sh::is_root() {
+        install::try_out(&deb)?;
+    } else {
+        sh::say("the .deb was not tried out: that takes root and its own architecture");
+    }
+    let rpm = packages::rpm(arch, &tree::stage(binary, pages, tree::Family::Red)?, to)?;
+    Ok(vec![deb, rpm])
 }
 
 /// What another architecture's build needs and this machine does not have.
