@@ -3,9 +3,10 @@
 use super::model::{Dashboard, Panel, Section, Server};
 
 const READING: &str = "\
-Losses are never silent: what was not seen is here, by name. `ring_*`: the kernel's buffer was full; give the agent \
-more CPU, or `--ring` more pages. `export_*`: the collector did not take what was sent. Calls that are incomplete \
-say so in their own record too. On the host `mcpsonar doctor` says which hooks this kernel allows, what is off, and why.";
+Losses are never silent: what was not seen is here, by name. **ring_dropped**: the kernel's buffer was full, so give the \
+agent more CPU. **output_dropped** and **history_dropped**: a collector or the disk did not take what was sent. \
+**over_budget_bytes**: bytes in the middle of large messages, left out on purpose; the calls are complete. On the host \
+`mcpsonar doctor` says which hooks this kernel allows, what is off, and why.";
 
 pub(super) fn dashboard() -> Dashboard {
     Dashboard {
@@ -24,15 +25,18 @@ fn cost() -> Section {
             Panel::text("How to read this", READING, 4),
             Panel::stat("Agents that answer", "none")
                 .query(r"sum(up{@})", "up")
-                .query(r"count(up{@} == 0) or vector(0)", "down"),
+                .query(r"count(up{@} == 0) or vector(0)", "down")
+                .width(8),
             Panel::stat("Losses in this time", "none")
                 .query(
-                    "sum(increase(mcpsonar_losses_total{@}[$__range])) or vector(0)",
+                    r#"sum(increase(mcpsonar_losses_total{@,mcpsonar_loss!~".*_bytes"}[$__range])) or vector(0)"#,
                     "losses",
                 )
-                .thresholds(1.0, None),
+                .thresholds(1.0, None)
+                .width(8),
             Panel::stat("Calls put together", "none")
-                .query("sum(increase(mcpsonar_agent_calls_total{@}[$__range]))", "calls"),
+                .query("sum(increase(mcpsonar_agent_calls_total{@}[$__range]))", "calls")
+                .width(8),
             Panel::series("Processor", "percentunit")
                 .query(
                     "sum by (instance) (rate(mcpsonar_agent_cpu_time_seconds_total{@}[#]))",

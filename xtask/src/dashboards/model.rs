@@ -111,7 +111,7 @@ impl Panel {
 
     /// Bars.
     pub(crate) fn bars(title: &str, unit: &'static str) -> Self {
-        Self::new(Kind::Bars, title, unit, (12, 9))
+        Self::new(Kind::Bars, title, unit, (12, 8))
     }
 
     /// What to do, as Markdown.

@@ -66,10 +66,12 @@ fn parts() -> Section {
                     "{{mcpsonar_part}}",
                 )
                 .stacked(),
-            Panel::series("p95 by part", "s").query(
-                r#"histogram_quantile(0.95, sum by (le, mcpsonar_part) (rate(mcpsonar_call_part_duration_seconds_bucket{@,service_name=~"$server"}[#])))"#,
-                "{{mcpsonar_part}}",
-            ),
+            Panel::series("Unread, mean", "s")
+                .query(
+                    r#"sum by (mcpsonar_part) (rate(mcpsonar_call_part_duration_seconds_sum{@,service_name=~"$server",mcpsonar_part=~"request_queue|response_queue"}[#])) / sum by (mcpsonar_part) (rate(mcpsonar_call_part_duration_seconds_count{@,service_name=~"$server",mcpsonar_part=~"request_queue|response_queue"}[#]))"#,
+                    "{{mcpsonar_part}}",
+                )
+                .about("How long requests lie in the pipe or socket before the server reads them, and answers before the client does."),
         ],
     }
 }

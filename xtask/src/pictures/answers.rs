@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -113,10 +114,21 @@ fn ask(stage: &Stage, query: &str, now: bool, seconds: u64) -> Result<Vec<Series
     let data = if now {
         stage.ask("query", &[("query", query)])?
     } else {
-        let (start, step) = (format!("-{seconds}s"), format!("{}s", (seconds / POINTS).max(1)));
-        stage.ask("query_range", &[("query", query), ("start", &start), ("step", &step)])?
+        let step = (seconds / POINTS).max(1);
+        // Whole steps: lines of one panel share their instants.
+        let end = unix_now() / step * step;
+        let (start, end, step) = ((end - seconds).to_string(), end.to_string(), format!("{step}s"));
+        stage.ask(
+            "query_range",
+            &[("query", query), ("start", &start), ("end", &end), ("step", &step)],
+        )?
     };
     Ok(data["result"].as_array().into_iter().flatten().map(series).collect())
+}
+
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 fn series(answer: &Value) -> Series {
