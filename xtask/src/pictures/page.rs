@@ -86,7 +86,7 @@ fn panel(place: &Value, panel: Option<&Panel>, answers: &Answers) -> Value {
                         .map(|one| json!({"name": named(query.legend, one), "points": one.points})),
                 );
             }
-            Some(Verdict::NotFed(metrics)) => why = format!("the agent does not feed {} here", metrics.join(", ")),
+            Some(Verdict::NotFed(metrics)) => why = format!("no series of {} so far", metrics.join(", ")),
             _ => {}
         }
     }
