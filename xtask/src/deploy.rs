@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 
 use crate::dashboards::Catalog;
-use crate::{repo, sh};
+use crate::{apt, repo, sh};
 
 /// Writes what in deploy/ is made from code: the example configuration
 #[derive(Debug, clap::Args)]
@@ -30,6 +30,27 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     } else {
         fs::write(&file, text).with_context(|| format!("cannot write {EXAMPLE}"))?;
         sh::say(format!("{EXAMPLE} is written"));
+    }
+    Ok(())
+}
+
+/// How exposed systemd may find the unit, in tenths: 0 is best, 100 worst.
+const EXPOSURE: u32 = 40;
+
+/// Whether systemd understands the unit and finds it well fenced in.
+pub(crate) fn check_unit() -> Result<()> {
+    if sh::which("systemd-analyze").is_none() {
+        apt::install(&["systemd"])?;
+    }
+    let mut analyze = sh::cmd("systemd-analyze");
+    analyze
+        .current_dir(repo::root())
+        .args(["security", "--offline=true", "--no-pager"])
+        .arg(format!("--threshold={EXPOSURE}"))
+        .arg("deploy/systemd/mcpsonar.service");
+    let report = sh::read(&mut analyze).context("deploy/systemd/mcpsonar.service is too exposed, or not understood")?;
+    if let Some(verdict) = report.lines().rfind(|line| line.contains("exposure level")) {
+        sh::say(verdict.trim_start_matches(|c: char| !c.is_ascii()).trim());
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{build, chart, dashboards, dist, fuzz, repo, setup, sh, tidy, vm};
+use crate::{build, chart, dashboards, deploy, dist, fuzz, repo, setup, sh, tidy, vm};
 
 /// The status with which the agent says that it lacks privilege.
 const INSUFFICIENT_PRIVILEGE: i32 = 4;
@@ -122,7 +122,9 @@ fn steps(args: &Args, run: &mut Run) {
         return run.leave_out("end-to-end tests and virtual machines: there is no release build");
     }
     if checks {
-        run.step("packages", || dist::check().map(nothing_counted));
+        run.step("packages", || {
+            deploy::check_unit().and_then(|()| dist::check()).map(nothing_counted)
+        });
     }
     if args.no_root {
         run.leave_out("end-to-end tests on this kernel: --no-root was given");

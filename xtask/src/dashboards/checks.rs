@@ -121,6 +121,32 @@ fn every_variable_is_used_and_every_used_one_is_there() {
 }
 
 #[test]
+fn links_lead_to_dashboards_that_are_there() {
+    let all = dashboards();
+    let there: BTreeSet<_> = all.iter().map(|dashboard| dashboard["uid"].as_str().unwrap()).collect();
+    let mut links = 0;
+    for panel in all.iter().flat_map(panels) {
+        for link in panel["fieldConfig"]["defaults"]["links"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let to = link["url"]
+                .as_str()
+                .unwrap()
+                .strip_prefix("/d/")
+                .unwrap()
+                .split('?')
+                .next()
+                .unwrap();
+            assert!(there.contains(to), "{to}");
+            links += 1;
+        }
+    }
+    assert!(links > 0);
+}
+
+#[test]
 fn every_query_is_of_what_the_agent_has() {
     let catalog = Catalog::read().unwrap();
     for dashboard in all(&catalog).unwrap() {

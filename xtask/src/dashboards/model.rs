@@ -56,6 +56,8 @@ pub(crate) struct Panel {
     pub(crate) thresholds: Vec<(f64, &'static str)>,
     pub(crate) stacked: bool,
     pub(crate) max: Option<f64>,
+    /// The label that names a server: its series open *MCP server*.
+    server_label: Option<&'static str>,
     width: u32,
     height: u32,
 }
@@ -94,6 +96,7 @@ impl Panel {
             thresholds: Vec::new(),
             stacked: false,
             max: None,
+            server_label: None,
             width,
             height,
         }
@@ -168,6 +171,12 @@ impl Panel {
         self
     }
 
+    /// A click on a series opens the dashboard of the server that this label names.
+    pub(crate) fn opens_server(mut self, label: &'static str) -> Self {
+        self.server_label = Some(label);
+        self
+    }
+
     /// So many of the 24 columns.
     pub(crate) fn width(mut self, width: u32) -> Self {
         self.width = width;
@@ -210,11 +219,23 @@ impl Panel {
                     "thresholds": {"mode": "absolute", "steps": steps},
                     "color": {"mode": if now { "thresholds" } else { "palette-classic" }},
                     "custom": self.drawing(),
+                    "links": self.links(),
                 },
                 "overrides": [],
             },
             "options": self.options(),
         })
+    }
+
+    fn links(&self) -> Value {
+        let kept = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}";
+        match self.server_label {
+            Some(label) => json!([{
+                "title": "Open MCP server",
+                "url": format!("/d/mcp-server?var-server=${{__field.labels.{label}}}&{kept}"),
+            }]),
+            None => json!([]),
+        }
     }
 
     fn drawing(&self) -> Value {

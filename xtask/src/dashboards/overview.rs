@@ -67,7 +67,7 @@ fn traffic() -> Section {
         title: "Traffic",
         panels: vec![
             Panel::series("Calls by server", "reqps")
-                .query(r#"sum by (server) (rate(mcp_requests_total{@,server=~"$server"}[#]))"#, "{{server}}")
+                .query(r#"sum by (server) (rate(mcp_requests_total{@,server=~"$server"}[#]))"#, "{{server}}").opens_server("server")
                 .stacked()
                 .width(8),
             Panel::series("Outcomes", "reqps")
@@ -79,7 +79,7 @@ fn traffic() -> Section {
                 .query(
                     r#"sum by (server) (rate(mcp_requests_total{@,server=~"$server",status!~"ok|pending"}[#])) / sum by (server) (rate(mcp_requests_total{@,server=~"$server"}[#]))"#,
                     "{{server}}",
-                )
+                ).opens_server("server")
                 .max(1.0)
                 .width(8),
         ],
@@ -99,13 +99,13 @@ fn latency(catalog: &Catalog) -> Result<Section> {
                 .query(
                     r#"histogram_quantile(0.95, sum by (le, server) (rate(mcp_request_duration_seconds_bucket{@,server=~"$server"}[#])))"#,
                     "{{server}}",
-                )
+                ).opens_server("server")
                 .width(8),
             Panel::series("Tool calls, p95 by tool", "s")
                 .query(
                     r#"histogram_quantile(0.95, sum by (le, service_name, gen_ai_tool_name) (rate(mcp_server_operation_duration_seconds_bucket{@,service_name=~"$server",gen_ai_tool_name!=""}[#])))"#,
                     "{{service_name}} {{gen_ai_tool_name}}",
-                )
+                ).opens_server("service_name")
                 .thresholds(slow.warn / 1e3, slow.critical.map(|value| value / 1e3))
                 .width(8)
                 .about("In the server: without waiting to be read by it."),
@@ -120,11 +120,11 @@ fn top() -> Section {
             Panel::bars("Slowest tools, p95", "s").query(
                 r#"topk(10, histogram_quantile(0.95, sum by (le, service_name, gen_ai_tool_name) (rate(mcp_server_operation_duration_seconds_bucket{@,service_name=~"$server",gen_ai_tool_name!=""}[$__range]))))"#,
                 "{{service_name}} {{gen_ai_tool_name}}",
-            ),
+            ).opens_server("service_name"),
             Panel::bars("Failing tools, calls that failed", "none").query(
                 r#"topk(10, sum by (service_name, gen_ai_tool_name, error_type) (increase(mcp_server_operation_duration_seconds_count{@,service_name=~"$server",gen_ai_tool_name!="",error_type!=""}[$__range])))"#,
                 "{{service_name}} {{gen_ai_tool_name}} {{error_type}}",
-            ),
+            ).opens_server("service_name"),
         ],
     }
 }
@@ -170,14 +170,14 @@ fn sessions() -> Section {
         title: "Sessions and connections",
         panels: vec![
             Panel::series("Open connections by server", "none")
-                .query(r#"sum by (server) (mcp_active_connections{@,server=~"$server"})"#, "{{server}}")
+                .query(r#"sum by (server) (mcp_active_connections{@,server=~"$server"})"#, "{{server}}").opens_server("server")
                 .stacked()
                 .width(8),
             Panel::series("Sessions that ended", "none")
                 .query(
                     r#"sum by (service_name) (increase(mcp_server_session_duration_seconds_count{@,service_name=~"$server"}[#]))"#,
                     "{{service_name}}",
-                )
+                ).opens_server("service_name")
                 .width(8)
                 .about("Many short sessions are a client that reconnects for each call. Protocol 2026-07-28 and later have no sessions."),
             Panel::series("Repeated requests", "reqps")
