@@ -3,6 +3,7 @@
 //! Data flows one way: [`sensor`] -> `mcp_proto` -> [`calls`] -> [`metrics`] -> [`sink`].
 
 pub mod calls;
+pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod daemon;
