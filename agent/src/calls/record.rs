@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mcp_proto::{
-    Call, CallRef, Carrier, Continuation, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext,
-    Transport,
+    Call, CallRef, Carrier, Continuation, Direction, HttpVersion, Loss, Nanos, Notice, Outcome, ResultType, TaskState,
+    TraceContext, Transport,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
-    causes::{Account, Resources, Upstream},
+    causes::{Account, Resources, Upstream, UpstreamWait},
     parts::{Instants, Parts, micros},
     trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId, session_id},
 };
@@ -127,6 +127,18 @@ pub struct CallRecord {
     /// The wire's trace context.
     #[serde(skip)]
     pub trace_context: Option<TraceContext>,
+    /// That of the HTTP request, where the message has one of its own.
+    #[serde(skip)]
+    pub ambient_context: Option<TraceContext>,
+    /// The first of its notifications.
+    #[serde(skip)]
+    pub notices: Vec<Notice>,
+    /// Version of HTTP that carried the request.
+    #[serde(skip)]
+    pub http_version: Option<HttpVersion>,
+    /// Whom the responder waited for, and when.
+    #[serde(skip)]
+    pub waits: Vec<UpstreamWait>,
 }
 
 /// What the server's time was spent on, in microseconds. `None` where it was not measured.
@@ -280,6 +292,10 @@ impl CallRecord {
             ended: call.ended,
             clock,
             trace_context: call.trace_context,
+            ambient_context: call.ambient_context,
+            notices: call.notices,
+            http_version: call.http_version,
+            waits: account.waits,
         }
     }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::history::Limits;
-use crate::sink::OtlpProtocol;
+use crate::sink::OtlpSettings;
 
 pub use keys::KEYS;
 pub use value::duration;
@@ -34,10 +34,8 @@ pub struct Config {
     pub history_path: PathBuf,
     /// How much of it, and what.
     pub limits: Limits,
-    /// The collector that spans go to.
-    pub otlp_endpoint: Option<String>,
-    /// How to speak to it.
-    pub otlp_protocol: OtlpProtocol,
+    /// What goes to a collector, and how.
+    pub otlp: OtlpSettings,
     /// What is logged.
     pub log_level: log::LevelFilter,
     /// As JSON.
@@ -52,8 +50,7 @@ impl Default for Config {
             history: true,
             history_path: "/var/lib/mcpsonar/history.db".into(),
             limits: Limits::default(),
-            otlp_endpoint: None,
-            otlp_protocol: OtlpProtocol::Grpc,
+            otlp: OtlpSettings::default(),
             log_level: log::LevelFilter::Info,
             log_json: false,
         }
@@ -190,20 +187,14 @@ impl Inputs {
             Ok(None) => {}
             Err(problem) => problems.push(problem),
         }
-        for key in KEYS {
-            let own = variable(key.name);
-            // An empty variable is as good as none (OpenTelemetry, environment variables).
-            let get = |name: &str| env(name).filter(|value| !value.is_empty());
-            let standard = key.otel.and_then(|name| Some((name.to_owned(), get(name)?)));
-            let found = get(&own).map(|value| (own, value)).or(standard);
-            if let Some((name, value)) = found {
-                loaded.set(key.name, &value, Source::Environment(name), &mut problems);
+        loaded.set_from_environment(KEYS.iter(), &env, &mut problems);
+        if is_disabled(&env) {
+            let off = &mut loaded.config.otlp;
+            (off.endpoint, off.traces_endpoint, off.metrics_endpoint) = (None, None, None);
+            for key in ["otlp.endpoint", "otlp.traces_endpoint", "otlp.metrics_endpoint"] {
+                let source = Source::Environment("OTEL_SDK_DISABLED".to_owned());
+                loaded.sources.insert(key, source);
             }
-        }
-        if env("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            loaded.config.otlp_endpoint = None;
-            let source = Source::Environment("OTEL_SDK_DISABLED".to_owned());
-            loaded.sources.insert("otlp.endpoint", source);
         }
         for (key, value, flag) in &self.flags {
             loaded.set(key, value, Source::Flag(flag), &mut problems);
@@ -233,7 +224,45 @@ impl Inputs {
     }
 }
 
+/// What the environment alone says of the collector: for commands that take no file.
+///
+/// # Errors
+/// All mistakes at once.
+pub fn otlp_environment(env: impl Fn(&str) -> Option<String>) -> Result<OtlpSettings, ConfigError> {
+    let mut loaded = Loaded::default();
+    let mut problems = Vec::new();
+    let keys = KEYS.iter().filter(|key| key.name.starts_with("otlp."));
+    loaded.set_from_environment(keys, &env, &mut problems);
+    if problems.is_empty() {
+        Ok(loaded.config.otlp)
+    } else {
+        Err(ConfigError(problems))
+    }
+}
+
+fn is_disabled(env: impl Fn(&str) -> Option<String>) -> bool {
+    env("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
 impl Loaded {
+    fn set_from_environment(
+        &mut self,
+        keys: impl Iterator<Item = &'static Key>,
+        env: &impl Fn(&str) -> Option<String>,
+        problems: &mut Vec<Problem>,
+    ) {
+        // An empty variable is as good as none (OpenTelemetry, environment variables).
+        let get = |name: &str| env(name).filter(|value| !value.is_empty());
+        for key in keys {
+            let own = variable(key.name);
+            let standard = key.otel.and_then(|name| Some((name.to_owned(), get(name)?)));
+            let found = get(&own).map(|value| (own, value)).or(standard);
+            if let Some((name, value)) = found {
+                self.set(key.name, &value, Source::Environment(name), problems);
+            }
+        }
+    }
+
     fn set(&mut self, name: &str, value: &str, source: Source, problems: &mut Vec<Problem>) {
         let Some(key) = KEYS.iter().find(|key| key.name == name) else {
             problems.push(Problem::Unknown {
@@ -247,7 +276,8 @@ impl Loaded {
         } else {
             problems.push(Problem::Value {
                 key: key.name,
-                value: value.to_owned(),
+                // Headers are credentials as often as not.
+                value: if key.name == "otlp.headers" { "***" } else { value }.to_owned(),
                 source_: source,
                 allowed: key.allowed,
             });

@@ -15,7 +15,7 @@ use crate::config::{Config, Inputs};
 use crate::history::History;
 use crate::host::ProcessFacts;
 use crate::observe::{Observer, ObserverError};
-use crate::sink::{Losses, Otlp, Sink, WhenFull};
+use crate::sink::{Losses, Otlp, OtlpSettings, Sink, WhenFull};
 
 /// Time for exporters to send what they have: all is to end within 5 s.
 const FINISH: Duration = Duration::from_secs(4);
@@ -99,7 +99,8 @@ impl Daemon {
 
     fn reload(&mut self) -> Result<(), DaemonError> {
         let mut config = self.inputs.load(environment)?.config;
-        if (&config.otlp_endpoint, config.otlp_protocol) != (&self.config.otlp_endpoint, self.config.otlp_protocol) {
+        // The certificates that it names may have changed.
+        if settings(&config) != settings(&self.config) || config.otlp.certificate.is_some() {
             let next = exporter(&config)?;
             if let Some(before) = std::mem::replace(&mut self.otlp, next) {
                 self.retire(before);
@@ -205,8 +206,17 @@ impl Observer for Daemon {
 }
 
 fn exporter(config: &Config) -> Result<Option<Otlp>, DaemonError> {
-    let start = |url: &String| Otlp::start(url, config.otlp_protocol, WhenFull::Drop, None);
-    Ok(config.otlp_endpoint.as_ref().map(start).transpose()?)
+    let settings = settings(config);
+    let start = || Otlp::start(&settings, WhenFull::Drop, None);
+    Ok(settings.is_on().then(start).transpose()?)
+}
+
+/// What is slow to the history is slow to the exporter.
+fn settings(config: &Config) -> OtlpSettings {
+    OtlpSettings {
+        slow: config.limits.slow,
+        ..config.otlp.clone()
+    }
 }
 
 /// Tells systemd, if it asked for it.
