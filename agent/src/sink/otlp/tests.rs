@@ -8,7 +8,7 @@ use std::{
 use mcp_proto::{Call, Carrier, Direction, Endpoint, Loss, Outcome, RequestId, TraceContext, Transport};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
         trace_service_server::{TraceService, TraceServiceServer},
     },
     common::v1::{KeyValue, any_value},
@@ -18,6 +18,10 @@ use prost::Message;
 
 use super::*;
 use crate::calls::record::tests::{call, network, record, record_over};
+
+mod collectors;
+mod links;
+mod tls;
 
 const RECEIVE: Duration = Duration::from_secs(10);
 
