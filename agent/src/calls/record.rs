@@ -342,7 +342,7 @@ fn address(address: SocketAddr) -> Box<str> {
     address.to_string().into()
 }
 
-fn transport_code(transport: Transport) -> &'static str {
+pub(super) fn transport_code(transport: Transport) -> &'static str {
     match transport {
         Transport::Stdio => "stdio",
         Transport::Socket => "socket",
@@ -374,7 +374,7 @@ fn has_session(call: &Call) -> bool {
 }
 
 /// The wire's token as JSON. Should it not be JSON after all, it becomes a string.
-fn raw_token(token: &str) -> Box<RawValue> {
+pub(super) fn raw_token(token: &str) -> Box<RawValue> {
     RawValue::from_string(token.to_owned())
         .or_else(|_| serde_json::value::to_raw_value(token))
         .unwrap_or_else(|_| RawValue::NULL.to_owned())
@@ -390,7 +390,7 @@ fn result_type_code(result_type: ResultType) -> Box<str> {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(match direction {
         Direction::ClientToServer => "client_to_server",
         Direction::ServerToClient => "server_to_client",

@@ -1,21 +1,26 @@
 //! The configuration of the agent: defaults, a TOML file, the environment and flags, later ones
 //! above earlier ones, into one value that is checked as a whole.
 
+mod flag_keys;
 mod keys;
+mod page;
 mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::flags::{FlagsConfig, Levels};
 use crate::history::Limits;
-use crate::sink::OtlpSettings;
+use crate::sink::{DEFAULT_PROMETHEUS_ADDRESS, OtlpSettings};
 
 pub use keys::KEYS;
+pub use page::page;
 pub use value::duration;
 
 /// Where the file is looked for when none is named.
@@ -36,6 +41,10 @@ pub struct Config {
     pub limits: Limits,
     /// What goes to a collector, and how.
     pub otlp: OtlpSettings,
+    /// Where metrics are served.
+    pub prometheus_address: Option<SocketAddr>,
+    /// Settings of flags.
+    pub flags: FlagsConfig,
     /// What is logged.
     pub log_level: log::LevelFilter,
     /// As JSON.
@@ -51,6 +60,8 @@ impl Default for Config {
             history_path: "/var/lib/mcpsonar/history.db".into(),
             limits: Limits::default(),
             otlp: OtlpSettings::default(),
+            prometheus_address: DEFAULT_PROMETHEUS_ADDRESS.parse().ok(),
+            flags: FlagsConfig::default(),
             log_level: log::LevelFilter::Info,
             log_json: false,
         }
@@ -119,6 +130,14 @@ pub enum Problem {
         /// What it takes.
         allowed: &'static str,
     },
+    /// A setting of a flag that makes no sense.
+    #[error("{source_}: {message}")]
+    Flags {
+        /// Where.
+        source_: Source,
+        /// The setting, and what is allowed.
+        message: String,
+    },
     /// A file that cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     File {
@@ -157,6 +176,8 @@ pub struct Loaded {
     /// The values.
     pub config: Config,
     sources: BTreeMap<&'static str, Source>,
+    /// Of settings of flags, by their dotted names.
+    flag_sources: BTreeMap<String, Source>,
 }
 
 /// What a configuration is made of: kept, so that it can be made again.
@@ -165,7 +186,7 @@ pub struct Inputs {
     /// The file; without one the default file, if it is there.
     pub file: Option<PathBuf>,
     /// Key, value and name of each flag.
-    pub flags: Vec<(&'static str, String, &'static str)>,
+    pub flags: Vec<(String, String, &'static str)>,
 }
 
 impl Inputs {
@@ -177,7 +198,8 @@ impl Inputs {
         let mut loaded = Loaded::default();
         let mut problems = Vec::new();
         match self.read_file() {
-            Ok(Some((path, table))) => {
+            Ok(Some((path, mut table))) => {
+                loaded.take_flags(&mut table, &path, &mut problems);
                 let mut values = Vec::new();
                 flatten("", &table, &mut values);
                 for (key, value) in values {
@@ -196,8 +218,20 @@ impl Inputs {
                 loaded.sources.insert(key, source);
             }
         }
+        for key in flag_keys::all() {
+            let name = variable(&key);
+            if let Some(value) = env(&name).filter(|value| !value.is_empty()) {
+                loaded.set(&key, &value, Source::Environment(name), &mut problems);
+            }
+        }
         for (key, value, flag) in &self.flags {
             loaded.set(key, value, Source::Flag(flag), &mut problems);
+        }
+        if let Err(error) = loaded.config.flags.levels() {
+            problems.push(Problem::Flags {
+                source_: loaded.source_of_flags(&error),
+                message: error.to_string(),
+            });
         }
         if problems.is_empty() {
             Ok(loaded)
@@ -244,6 +278,14 @@ fn is_disabled(env: impl Fn(&str) -> Option<String>) -> bool {
     env("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
+impl Config {
+    /// The thresholds of flags. They were found right when the configuration was put together.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        self.flags.levels().unwrap_or_default()
+    }
+}
+
 impl Loaded {
     fn set_from_environment(
         &mut self,
@@ -264,6 +306,9 @@ impl Loaded {
     }
 
     fn set(&mut self, name: &str, value: &str, source: Source, problems: &mut Vec<Problem>) {
+        if flag_keys::is_one(name) {
+            return self.set_flag(name, value, source, problems);
+        }
         let Some(key) = KEYS.iter().find(|key| key.name == name) else {
             problems.push(Problem::Unknown {
                 key: name.to_owned(),

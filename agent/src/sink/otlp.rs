@@ -47,6 +47,9 @@ use crate::calls::{CallRecord, FaultRecord};
 const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
 
+/// What has not arrived and will not, by name.
+pub type OtlpLosses = [(&'static str, u64); 3];
+
 /// Why nothing can be exported at all.
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpError {
@@ -128,7 +131,7 @@ impl Otlp {
 
     /// What has not arrived and will not, by name: stable, and totals since the start.
     #[must_use]
-    pub fn losses(&self) -> [(&'static str, u64); 3] {
+    pub fn losses(&self) -> OtlpLosses {
         [
             ("otlp_spans_dropped", self.dropped_spans),
             ("otlp_spans_refused", self.fate.refused.load(Ordering::Acquire)),
