@@ -135,9 +135,9 @@ def failure(call, role):
     if outcome in ("ok", "pending"):
         return None
     if outcome == "rpc_error":
-        return None if role == "mcp.server" and code in TABLE["callers_fault"] else str(code)
+        return None if role == "mcp.server" and code in TABLE["callers_fault"] else str(code if code is not None else "_OTHER")
     if outcome == "http_error":
-        return str(call["http_status"])
+        return str(call["http_status"] or "_OTHER")
     return outcome
 
 

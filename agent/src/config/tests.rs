@@ -118,3 +118,73 @@ fn what_is_shown_can_be_set() {
         assert_eq!(config, Config::default(), "{}", key.name);
     }
 }
+
+#[test]
+fn the_documentation_has_every_standard_variable() {
+    let page = include_str!("../../../docs/otlp.md");
+    for key in KEYS {
+        let Some(variable) = key.otel else { continue };
+        let line = format!("| `{variable}` | `{}` |\n", key.name);
+        assert!(page.contains(&line), "docs/otlp.md lacks\n{line}");
+    }
+}
+
+#[test]
+fn standard_variables_mean_what_they_mean_elsewhere() {
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://t/x"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20b"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "99"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "5000"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team=a,env=b%2Cc"),
+        ("OTEL_SERVICE_NAME", "watcher"),
+    ];
+    let loaded = load("", &env, vec![]).unwrap();
+    let otlp = &loaded.config.otlp;
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    };
+    let expected = OtlpSettings {
+        endpoint: Some("https://c:4318".to_owned()),
+        traces_endpoint: Some("https://t/x".to_owned()),
+        protocol: crate::sink::OtlpProtocol::Http,
+        headers: pairs(&[("api-key", "a b")]),
+        timeout: Duration::from_millis(2500),
+        gzip: true,
+        certificate: Some("/ca.pem".into()),
+        sampler: crate::sink::Sampler::Ratio,
+        ratio: 0.25,
+        queue: 99,
+        delay: Duration::from_millis(100),
+        interval: Duration::from_secs(5),
+        resource: pairs(&[("team", "a"), ("env", "b,c")]),
+        service_name: Some("watcher".to_owned()),
+        ..OtlpSettings::default()
+    };
+    assert_eq!(*otlp, expected);
+    let shown = loaded.shown().find(|(key, ..)| key.name == "otlp.headers").unwrap();
+    assert_eq!(shown.1, "api-key=***");
+    let wrong = [
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+    ];
+    let message = load("", &wrong, vec![]).unwrap_err().to_string();
+    for part in [
+        "environment: OTEL_TRACES_SAMPLER: otlp.sampler = \"jaeger_remote\": allowed: always_on",
+        "environment: OTEL_BSP_MAX_QUEUE_SIZE: otlp.queue = \"0\"",
+        "otlp.headers = \"***\"",
+    ] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    assert!(!message.contains("secret"), "{message}");
+}
