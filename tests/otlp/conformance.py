@@ -236,7 +236,7 @@ def check_metrics(folder):
         owner = attributes(of_resource.resource.attributes)
         assert owner["service.name"][1], owner
         for metric in (metric for scope in of_resource.scope_metrics for metric in scope.metrics):
-            assert f"`{metric.name}`" in page, f"{metric.name} is not documented"
+            assert f"### {metric.name}\n" in page, f"{metric.name} is not documented"
             data = getattr(metric, metric.WhichOneof("data"))
             if not metric.name.startswith("mcp."):
                 continue

@@ -26,9 +26,10 @@ const SCENARIO: &str = r#"
     "$fixture" client --script die -- "$fixture" server
     "$fixture" client --script work --calls 1 --tool shell --ms 20 -- "$fixture" server
     mkfifo "$4"
+    exec 3<> "$4"
     "$fixture" http-server > "$4" &
     server=$!
-    read -r _ _ address < "$4"
+    read -r _ _ address <&3
     "$fixture" http-client --script all "http://${address#http://}/mcp"
     "$fixture" http-client --script basic --era modern --h2 "http://${address#http://}/mcp"
     "$fixture" http-client --script refused "http://${address#http://}/mcp"
@@ -124,16 +125,7 @@ fn live() -> Result<()> {
     let trace = trace.options(&["--otlp", &collector.url(), "--otlp-protocol", "http", "--otlp-metrics"]);
     let run = trace.run(&scenario(&trace))?;
     ensure!(run.status.success(), "{}\n{}", run.status, run.stderr);
-    let told = check(&trace, "got", "calls.jsonl")?;
-    is_complete(&told)?;
-    for end in ["client", "server"] {
-        let sessions = &told[format!("mcp.{end}.session.duration")];
-        ensure!(
-            sessions.as_u64() > Some(0),
-            "no session of the {end} was measured: {told:#}"
-        );
-    }
-    Ok(())
+    is_complete(&check(&trace, "got", "calls.jsonl")?)
 }
 
 #[test]
@@ -157,9 +149,9 @@ fn recorded() -> Result<()> {
     is_complete(&check(&trace, "got", "calls.jsonl")?)
 }
 
-/// One agent sees the client, another one the server, and both send a part: it is the same part.
+/// Agents that send a share of what they see send the same, and a smaller share is part of a greater one.
 #[test]
-fn two_agents_sample_alike() -> Result<()> {
+fn agents_sample_alike() -> Result<()> {
     let trace = Trace::new("sampled")?;
     let mut record = Command::new(agent());
     record.args(["record", "--no-tls", "-o"]).arg(trace.file("recording"));

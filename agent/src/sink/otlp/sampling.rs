@@ -161,6 +161,26 @@ mod tests {
     }
 
     #[test]
+    fn agents_at_both_ends_agree() {
+        let sampling = sampling("parentbased_traceidratio", 0.3);
+        let mut kept = 0;
+        for sequence in 0..200 {
+            let [at_client, at_server] = [true, false].map(|is_client| {
+                let seen = with(|call| {
+                    call.sequence = sequence;
+                    let other = if is_client { &mut call.server } else { &mut call.client };
+                    *other = mcp_proto::Endpoint::default();
+                });
+                assert_eq!(seen.seen_by.len(), 1);
+                sampling.keep(&seen)
+            });
+            assert_eq!(at_client, at_server);
+            kept += u32::from(at_client.is_some());
+        }
+        assert!((30..100).contains(&kept), "{kept} of 200 at 0.3");
+    }
+
+    #[test]
     fn a_parent_decides_where_it_is_asked() {
         let (yes, no) = (in_context(1), in_context(0));
         for sampler in [
