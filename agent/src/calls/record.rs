@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mcp_proto::{
-    Call, CallRef, Carrier, Continuation, Direction, HttpVersion, Loss, Nanos, Notice, Outcome, ResultType, TaskState,
-    TraceContext, Transport,
+    Call, CallRef, Carrier, ConnectionId, Continuation, Direction, HttpVersion, Loss, Nanos, Notice, Outcome,
+    ResultType, TaskState, TraceContext, Transport,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -115,6 +115,9 @@ pub struct CallRecord {
     /// Id of the call that it passes on, on the other side of a process that relays calls.
     pub parent_call: Option<ShortId>,
 
+    /// The conversation that it belongs to, as the tracker has it.
+    #[serde(skip)]
+    pub connection: ConnectionId,
     /// Its instants, for exporters of spans.
     #[serde(skip)]
     pub instants: Instants,
@@ -288,6 +291,7 @@ impl CallRecord {
                 ..tcp
             }),
             parent_call: call.relays.map(relayed),
+            connection: call.connection,
             instants,
             ended: call.ended,
             clock,

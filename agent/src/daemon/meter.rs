@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::durations::Durations;
 use crate::calls::{CallRecord, FaultRecord, Survey};
 use crate::flags::{Change, FlagEvent};
 use crate::health::Health;
@@ -23,6 +24,7 @@ pub(super) struct Meter {
     serving: Serving,
     /// How often each flag was raised, by code and severity.
     raised: BTreeMap<(&'static str, &'static str), u64>,
+    durations: Durations,
     clock: ClockOffset,
 }
 
@@ -50,6 +52,7 @@ impl Meter {
             metering: Metering::new(Options { exponential }),
             serving: Serving::default(),
             raised: BTreeMap::new(),
+            durations: Durations::default(),
             clock: ClockOffset::now(),
         }
     }
@@ -112,6 +115,7 @@ impl Meter {
 
     /// The recorder's calls and faults.
     pub(super) fn call(&mut self, call: &CallRecord) {
+        self.durations.call(call);
         // The recorder takes everything.
         self.metering.call(call).unwrap_or_default();
     }
@@ -176,7 +180,14 @@ impl Meter {
         ];
         let streams = streams.map(|(state, streams)| StreamCount { state, streams });
         let now = self.now();
-        let mut recorder = self.recorder().lock();
+        let mut recorder = self.metering.recorder().lock();
+        let open = survey
+            .conversations
+            .iter()
+            .map(|conversation| conversation.id)
+            .collect();
+        self.durations
+            .survey(&open, survey.at, self.clock, |session| recorder.session(session));
         recorder.connections(&rows, now);
         recorder.streams(&streams, now);
         recorder.losses(losses.iter(), now);

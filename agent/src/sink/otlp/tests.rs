@@ -364,14 +364,18 @@ fn overrun(protocol: OtlpProtocol) {
     // Bound and never accepted from: connections hang, as behind a dead host.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let mut otlp = Otlp::start(&to(&url, protocol), WhenFull::Drop, None).unwrap();
+    let settings = OtlpSettings {
+        queue: 64,
+        ..to(&url, protocol)
+    };
+    let mut otlp = Otlp::start(&settings, WhenFull::Drop, None).unwrap();
     let start = Instant::now();
     let one = record(call());
     for _ in 0..10_000 {
         otlp.call(&one).unwrap();
     }
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-    assert!(otlp.dropped() > 0 && otlp.queued >= OtlpSettings::default().queue as u64);
+    assert!(otlp.dropped() > 0 && otlp.queued >= settings.queue as u64);
     let error = otlp.finish(&Losses::default()).unwrap_err();
     assert!(error.to_string().contains("spans were not delivered"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
