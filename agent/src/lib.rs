@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod flags;
+pub mod health;
 mod heap;
 pub mod history;
 pub mod hooks;

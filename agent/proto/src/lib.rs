@@ -30,6 +30,7 @@ mod rpc;
 mod slab;
 mod stats;
 mod stream;
+mod survey;
 mod timeline;
 mod track;
 mod tracker;
@@ -37,11 +38,12 @@ mod transfer;
 mod users;
 
 pub use call::{
-    Call, CallRef, Continuation, Direction, Endpoint, Half, Loss, Method, Outcome, RequestId, ResultType, SessionToken,
-    TaskState, TraceContext, Transport,
+    Call, CallRef, Continuation, Direction, Endpoint, Half, HttpVersion, Loss, Method, Notice, Outcome, RequestId,
+    ResultType, SessionToken, TaskState, TraceContext, Transport,
 };
 pub use event::{Event, Fault, FaultKind, Verdict};
 pub use limits::Limits;
 pub use stats::Stats;
+pub use survey::{Conversation, OpenCall, Stage, StreamCounts};
 pub use tracker::Tracker;
 pub use transfer::{Carrier, ConnectionId, Content, Nanos, PairId, ProcessId, Side, StreamId, Transfer};

@@ -54,20 +54,20 @@ pub struct Origin {
 
 /// From records to calls.
 pub struct Pipeline<S> {
-    tracker: Tracker,
-    processes: Processes<S>,
+    pub(super) tracker: Tracker,
+    pub(super) processes: Processes<S>,
     places: Places,
     sockets: Sockets,
     sessions: Sessions,
     endpoints: Endpoints,
     keys: Keys,
     /// Known with the first record of bytes.
-    run: Option<Run>,
+    pub(super) run: Option<Run>,
     programs: Programs,
     windows: Windows,
     children: Children,
     upstreams: Upstreams,
-    origin: Origin,
+    pub(super) origin: Origin,
     selection: Selection,
     /// Processes with sockets that carry TLS.
     sealed: Vec<u32>,

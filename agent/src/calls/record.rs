@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mcp_proto::{
-    Call, CallRef, Carrier, Continuation, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext,
-    Transport,
+    Call, CallRef, Carrier, ConnectionId, Continuation, Direction, HttpVersion, Loss, Nanos, Notice, Outcome,
+    ResultType, TaskState, TraceContext, Transport,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
-    causes::{Account, Resources, Upstream},
+    causes::{Account, Resources, Upstream, UpstreamWait},
     parts::{Instants, Parts, micros},
     trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId, session_id},
 };
@@ -115,6 +115,9 @@ pub struct CallRecord {
     /// Id of the call that it passes on, on the other side of a process that relays calls.
     pub parent_call: Option<ShortId>,
 
+    /// The conversation that it belongs to, as the tracker has it.
+    #[serde(skip)]
+    pub connection: ConnectionId,
     /// Its instants, for exporters of spans.
     #[serde(skip)]
     pub instants: Instants,
@@ -127,6 +130,18 @@ pub struct CallRecord {
     /// The wire's trace context.
     #[serde(skip)]
     pub trace_context: Option<TraceContext>,
+    /// That of the HTTP request, where the message has one of its own.
+    #[serde(skip)]
+    pub ambient_context: Option<TraceContext>,
+    /// The first of its notifications.
+    #[serde(skip)]
+    pub notices: Vec<Notice>,
+    /// Version of HTTP that carried the request.
+    #[serde(skip)]
+    pub http_version: Option<HttpVersion>,
+    /// Whom the responder waited for, and when.
+    #[serde(skip)]
+    pub waits: Vec<UpstreamWait>,
 }
 
 /// What the server's time was spent on, in microseconds. `None` where it was not measured.
@@ -276,10 +291,15 @@ impl CallRecord {
                 ..tcp
             }),
             parent_call: call.relays.map(relayed),
+            connection: call.connection,
             instants,
             ended: call.ended,
             clock,
             trace_context: call.trace_context,
+            ambient_context: call.ambient_context,
+            notices: call.notices,
+            http_version: call.http_version,
+            waits: account.waits,
         }
     }
 
@@ -326,7 +346,7 @@ fn address(address: SocketAddr) -> Box<str> {
     address.to_string().into()
 }
 
-fn transport_code(transport: Transport) -> &'static str {
+pub(super) fn transport_code(transport: Transport) -> &'static str {
     match transport {
         Transport::Stdio => "stdio",
         Transport::Socket => "socket",
@@ -358,7 +378,7 @@ fn has_session(call: &Call) -> bool {
 }
 
 /// The wire's token as JSON. Should it not be JSON after all, it becomes a string.
-fn raw_token(token: &str) -> Box<RawValue> {
+pub(super) fn raw_token(token: &str) -> Box<RawValue> {
     RawValue::from_string(token.to_owned())
         .or_else(|_| serde_json::value::to_raw_value(token))
         .unwrap_or_else(|_| RawValue::NULL.to_owned())
@@ -374,7 +394,7 @@ fn result_type_code(result_type: ResultType) -> Box<str> {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(match direction {
         Direction::ClientToServer => "client_to_server",
         Direction::ServerToClient => "server_to_client",

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use mcp_proto::Nanos;
 
 use super::Failure;
-use crate::calls::Output;
-use crate::flags::{CallInput, Engine, FaultInput, FlagEvent, InFlight, Levels, Subject, definition};
-use crate::host::{ClockOffset, SamplerThread, Settings};
+use crate::calls::{Output, Survey};
+use crate::flags::{FlagEvent, Levels, definition};
+use crate::health::Health;
+use crate::host::ClockOffset;
 use crate::sink::sanitise;
 
 /// Raises flags for those who take part in calls, and writes them down.
 #[derive(Debug)]
 pub(super) struct Events {
-    engine: Engine,
-    sampler: SamplerThread,
+    health: Health,
     path: PathBuf,
     file: File,
     /// Whether people are told too.
@@ -34,13 +34,12 @@ impl Events {
             path: path.to_owned(),
             source,
         })?;
-        let sampler = SamplerThread::spawn(Settings::default()).map_err(|source| Failure::Io {
+        let health = Health::start(Levels::default()).map_err(|source| Failure::Io {
             what: "cannot start a thread: for the sampler".to_owned(),
             source,
         })?;
         Ok(Self {
-            engine: Engine::new(Levels::default(), ClockOffset::default()),
-            sampler,
+            health,
             path: path.to_owned(),
             file,
             aloud,
@@ -49,46 +48,30 @@ impl Events {
 
     /// Observation begins: this is the time of day.
     pub(super) fn begin(&mut self, clock: ClockOffset) {
-        self.engine = Engine::new(Levels::default(), clock);
+        self.health.begin(clock);
     }
 
-    /// Takes a call or a fault, and has its server watched.
+    /// Takes a call or a fault.
     pub(super) fn output(&mut self, output: &Output) {
-        match output {
-            Output::Call(call) => {
-                let call = CallInput::from(&**call);
-                self.engine.call(&call);
-                // The client's end is what makes an orphan of its server.
-                if let Some(client) = call.client {
-                    self.sampler.watch(client.pid);
-                }
-                if let Some(server) = call.server {
-                    self.sampler.watch(server.pid);
-                    // Calls in flight are not known here; that bytes have moved is.
-                    let flight = InFlight {
-                        last_byte: Some(call.ended),
-                        ..InFlight::default()
-                    };
-                    self.engine.in_flight(server.pid, flight, call.ended);
-                }
-            }
-            Output::Fault(fault) => self.engine.fault(&FaultInput::from(fault)),
-        }
+        self.health.output(output);
     }
 
-    /// Takes what the sampler has found and writes what follows from it.
+    pub(super) fn wants_survey(&self, now: Nanos) -> bool {
+        self.health.wants_survey(now)
+    }
+
+    /// Takes what is under way.
+    pub(super) fn survey(&mut self, survey: &Survey) {
+        self.health.survey(survey);
+    }
+
+    /// Writes what has happened to flags.
     ///
     /// # Errors
     /// When the file takes no more.
     pub(super) fn tick(&mut self, now: Nanos) -> Result<(), Failure> {
-        while let Some(report) = self.sampler.poll() {
-            self.engine.samples(&report.samples, report.at);
-            for (pid, ends) in &report.ends {
-                self.engine.ends(*pid, ends, report.at);
-            }
-        }
-        self.engine.tick(now);
-        while let Some(event) = self.engine.poll_event() {
+        self.health.tick(now, |_| {});
+        while let Some(event) = self.health.poll_event() {
             if self.aloud {
                 // Whoever closed the standard error does not want to know.
                 writeln!(io::stderr(), "mcpsonar: {}", line(&event)).unwrap_or_default();
@@ -113,16 +96,7 @@ impl Events {
 fn line(event: &FlagEvent) -> String {
     let flag = &event.flag;
     let definition = definition(flag.flag);
-    let name = flag.name.as_deref().unwrap_or_default();
-    let subject = match &flag.subject {
-        Subject::Host => "host".to_owned(),
-        Subject::Device { device } => device.to_string(),
-        Subject::Cgroup { path } => path.to_string(),
-        Subject::Process { pid } => format!("{name}[{pid}]"),
-        Subject::Group { client_pid, .. } => format!("{name} of client {client_pid}"),
-        Subject::Server { server } => server.to_string(),
-        Subject::Tool { server, tool } => format!("{server} {tool}"),
-    };
+    let subject = flag.target();
     let subject = sanitise(&subject);
     match event.code() {
         "cleared" => format!("flag cleared: {}: {subject}", definition.code),

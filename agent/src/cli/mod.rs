@@ -2,9 +2,11 @@
 
 mod agent;
 mod args;
+mod ask;
 mod bench;
 mod diagnostics;
 mod doctor;
+mod endpoints;
 mod events;
 mod explain;
 mod failure;
@@ -19,8 +21,8 @@ mod trace;
 
 pub use args::{
     AgentArgs, CallsArgs, CaptureArgs, Cli, ColorArg, Command, ConfigArgs, ConfigCommand, DoctorArgs, ExplainArgs,
-    FormatArgs, HistogramsArg, MetricsArgs, OtlpArgs, OtlpProtocolArg, PsArgs, RecordArgs, ReplayArgs, ReportArgs,
-    TargetArgs, TemporalityArg, TierArg, TraceArgs,
+    FlagsArgs, FormatArgs, HistogramsArg, MetricsArgs, OtlpArgs, OtlpProtocolArg, PsArgs, RecordArgs, ReplayArgs,
+    ReportArgs, TargetArgs, TemporalityArg, TierArg, TraceArgs,
 };
 pub use failure::Failure;
 pub use outputs::{Console, outputs};
@@ -43,11 +45,13 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Ps(args) => ps::run(args),
         Command::Agent(args) => agent::run(args),
         Command::Calls(args) => query::calls(args),
+        Command::Flags(args) => query::flags(args),
         Command::Report(args) => query::report(args),
         Command::Config(command) => agent::config(command),
         Command::Completions { shell } => pages::completions(*shell).map(|()| 0),
         Command::Man { dir } => pages::man(dir.as_deref()).map(|()| 0),
         Command::Catalog => pages::print(crate::catalog::catalog().as_bytes()).map(|()| 0),
+        Command::ConfigurationPage => pages::print(crate::config::page().as_bytes()).map(|()| 0),
         Command::MetricsPage => pages::print(crate::metrics::page().as_bytes()).map(|()| 0),
         Command::BenchEmptyTracepoints => bench::empty_tracepoints(),
     }

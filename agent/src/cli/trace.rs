@@ -18,7 +18,7 @@ use super::{
     stats,
 };
 use crate::{
-    calls::{Origin, Output},
+    calls::{Origin, Output, Survey},
     host::ProcessFacts,
     observe::{Observer, ObserverError, Options, Report, Target, observe},
     sensor::{RING_BYTES, Tier},
@@ -179,6 +179,16 @@ impl Observer for Calls {
             }
         };
         taken.map_err(|error| ObserverError(error.into()))
+    }
+
+    fn wants_survey(&self, now: Nanos) -> bool {
+        self.events.as_ref().is_some_and(|events| events.wants_survey(now))
+    }
+
+    fn survey(&mut self, survey: &Survey, _losses: &Losses) {
+        if let Some(events) = &mut self.events {
+            events.survey(survey);
+        }
     }
 
     fn tick(&mut self, now: Nanos) -> Result<(), ObserverError> {

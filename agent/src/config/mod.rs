@@ -1,21 +1,26 @@
 //! The configuration of the agent: defaults, a TOML file, the environment and flags, later ones
 //! above earlier ones, into one value that is checked as a whole.
 
+mod flag_keys;
 mod keys;
+mod page;
 mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::flags::{FlagsConfig, Levels};
 use crate::history::Limits;
-use crate::sink::OtlpProtocol;
+use crate::sink::{DEFAULT_PROMETHEUS_ADDRESS, OtlpSettings};
 
 pub use keys::KEYS;
+pub use page::page;
 pub use value::duration;
 
 /// Where the file is looked for when none is named.
@@ -34,10 +39,12 @@ pub struct Config {
     pub history_path: PathBuf,
     /// How much of it, and what.
     pub limits: Limits,
-    /// The collector that spans go to.
-    pub otlp_endpoint: Option<String>,
-    /// How to speak to it.
-    pub otlp_protocol: OtlpProtocol,
+    /// What goes to a collector, and how.
+    pub otlp: OtlpSettings,
+    /// Where metrics are served.
+    pub prometheus_address: Option<SocketAddr>,
+    /// Settings of flags.
+    pub flags: FlagsConfig,
     /// What is logged.
     pub log_level: log::LevelFilter,
     /// As JSON.
@@ -52,8 +59,9 @@ impl Default for Config {
             history: true,
             history_path: "/var/lib/mcpsonar/history.db".into(),
             limits: Limits::default(),
-            otlp_endpoint: None,
-            otlp_protocol: OtlpProtocol::Grpc,
+            otlp: OtlpSettings::default(),
+            prometheus_address: DEFAULT_PROMETHEUS_ADDRESS.parse().ok(),
+            flags: FlagsConfig::default(),
             log_level: log::LevelFilter::Info,
             log_json: false,
         }
@@ -122,6 +130,14 @@ pub enum Problem {
         /// What it takes.
         allowed: &'static str,
     },
+    /// A setting of a flag that makes no sense.
+    #[error("{source_}: {message}")]
+    Flags {
+        /// Where.
+        source_: Source,
+        /// The setting, and what is allowed.
+        message: String,
+    },
     /// A file that cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     File {
@@ -160,6 +176,8 @@ pub struct Loaded {
     /// The values.
     pub config: Config,
     sources: BTreeMap<&'static str, Source>,
+    /// Of settings of flags, by their dotted names.
+    flag_sources: BTreeMap<String, Source>,
 }
 
 /// What a configuration is made of: kept, so that it can be made again.
@@ -168,7 +186,7 @@ pub struct Inputs {
     /// The file; without one the default file, if it is there.
     pub file: Option<PathBuf>,
     /// Key, value and name of each flag.
-    pub flags: Vec<(&'static str, String, &'static str)>,
+    pub flags: Vec<(String, String, &'static str)>,
 }
 
 impl Inputs {
@@ -180,7 +198,8 @@ impl Inputs {
         let mut loaded = Loaded::default();
         let mut problems = Vec::new();
         match self.read_file() {
-            Ok(Some((path, table))) => {
+            Ok(Some((path, mut table))) => {
+                loaded.take_flags(&mut table, &path, &mut problems);
                 let mut values = Vec::new();
                 flatten("", &table, &mut values);
                 for (key, value) in values {
@@ -190,23 +209,29 @@ impl Inputs {
             Ok(None) => {}
             Err(problem) => problems.push(problem),
         }
-        for key in KEYS {
-            let own = variable(key.name);
-            // An empty variable is as good as none (OpenTelemetry, environment variables).
-            let get = |name: &str| env(name).filter(|value| !value.is_empty());
-            let standard = key.otel.and_then(|name| Some((name.to_owned(), get(name)?)));
-            let found = get(&own).map(|value| (own, value)).or(standard);
-            if let Some((name, value)) = found {
-                loaded.set(key.name, &value, Source::Environment(name), &mut problems);
+        loaded.set_from_environment(KEYS.iter(), &env, &mut problems);
+        if is_disabled(&env) {
+            let off = &mut loaded.config.otlp;
+            (off.endpoint, off.traces_endpoint, off.metrics_endpoint) = (None, None, None);
+            for key in ["otlp.endpoint", "otlp.traces_endpoint", "otlp.metrics_endpoint"] {
+                let source = Source::Environment("OTEL_SDK_DISABLED".to_owned());
+                loaded.sources.insert(key, source);
             }
         }
-        if env("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            loaded.config.otlp_endpoint = None;
-            let source = Source::Environment("OTEL_SDK_DISABLED".to_owned());
-            loaded.sources.insert("otlp.endpoint", source);
+        for key in flag_keys::all() {
+            let name = variable(&key);
+            if let Some(value) = env(&name).filter(|value| !value.is_empty()) {
+                loaded.set(&key, &value, Source::Environment(name), &mut problems);
+            }
         }
         for (key, value, flag) in &self.flags {
             loaded.set(key, value, Source::Flag(flag), &mut problems);
+        }
+        if let Err(error) = loaded.config.flags.levels() {
+            problems.push(Problem::Flags {
+                source_: loaded.source_of_flags(&error),
+                message: error.to_string(),
+            });
         }
         if problems.is_empty() {
             Ok(loaded)
@@ -233,8 +258,57 @@ impl Inputs {
     }
 }
 
+/// What the environment alone says of the collector: for commands that take no file.
+///
+/// # Errors
+/// All mistakes at once.
+pub fn otlp_environment(env: impl Fn(&str) -> Option<String>) -> Result<OtlpSettings, ConfigError> {
+    let mut loaded = Loaded::default();
+    let mut problems = Vec::new();
+    let keys = KEYS.iter().filter(|key| key.name.starts_with("otlp."));
+    loaded.set_from_environment(keys, &env, &mut problems);
+    if problems.is_empty() {
+        Ok(loaded.config.otlp)
+    } else {
+        Err(ConfigError(problems))
+    }
+}
+
+fn is_disabled(env: impl Fn(&str) -> Option<String>) -> bool {
+    env("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+impl Config {
+    /// The thresholds of flags. They were found right when the configuration was put together.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        self.flags.levels().unwrap_or_default()
+    }
+}
+
 impl Loaded {
+    fn set_from_environment(
+        &mut self,
+        keys: impl Iterator<Item = &'static Key>,
+        env: &impl Fn(&str) -> Option<String>,
+        problems: &mut Vec<Problem>,
+    ) {
+        // An empty variable is as good as none (OpenTelemetry, environment variables).
+        let get = |name: &str| env(name).filter(|value| !value.is_empty());
+        for key in keys {
+            let own = variable(key.name);
+            let standard = key.otel.and_then(|name| Some((name.to_owned(), get(name)?)));
+            let found = get(&own).map(|value| (own, value)).or(standard);
+            if let Some((name, value)) = found {
+                self.set(key.name, &value, Source::Environment(name), problems);
+            }
+        }
+    }
+
     fn set(&mut self, name: &str, value: &str, source: Source, problems: &mut Vec<Problem>) {
+        if flag_keys::is_one(name) {
+            return self.set_flag(name, value, source, problems);
+        }
         let Some(key) = KEYS.iter().find(|key| key.name == name) else {
             problems.push(Problem::Unknown {
                 key: name.to_owned(),
@@ -247,7 +321,8 @@ impl Loaded {
         } else {
             problems.push(Problem::Value {
                 key: key.name,
-                value: value.to_owned(),
+                // Headers are credentials as often as not.
+                value: if key.name == "otlp.headers" { "***" } else { value }.to_owned(),
                 source_: source,
                 allowed: key.allowed,
             });

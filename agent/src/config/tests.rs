@@ -1,12 +1,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::flags::Flag;
 
-fn load(
-    text: &str,
-    env: &[(&str, &str)],
-    flags: Vec<(&'static str, String, &'static str)>,
-) -> Result<Loaded, ConfigError> {
+fn load(text: &str, env: &[(&str, &str)], flags: Vec<(String, String, &'static str)>) -> Result<Loaded, ConfigError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), text).unwrap();
     let inputs = Inputs {
@@ -21,18 +18,60 @@ fn load(
 }
 
 #[test]
+fn thresholds_of_flags() {
+    let file = "[flags.host_cpu]\nwarn = 0.7\n[flags.idle]\nenabled = false\n\
+        [servers.\"a.b\".flags.slow_tool_calls]\nwarn = 250\n[tools.\"a.b/t\".flags.slow_tool_calls]\nwarn = 9";
+    let flags = vec![("flags.host_cpu.clear".to_owned(), "0.2".to_owned(), "--set")];
+    let loaded = load(file, &[("MCPSONAR_FLAGS_HOST_CPU_WARN", "0.75")], flags).unwrap();
+    let levels = loaded.config.levels();
+    let host = levels.of(Flag::HostCpu, None, None);
+    assert_eq!((host.warn, host.clear), (0.75, 0.2));
+    assert!(!levels.of(Flag::Idle, None, None).enabled);
+    let slow = |tool| levels.of(Flag::SlowToolCalls, Some("a.b"), Some(tool)).warn;
+    assert_eq!((slow("x"), slow("t")), (250.0, 9.0));
+    let shown: Vec<_> = loaded
+        .shown_flags()
+        .map(|(name, value, _)| format!("{name}={value}"))
+        .collect();
+    assert!(
+        shown.contains(&"servers.a.b.flags.slow_tool_calls.warn=250".to_owned()),
+        "{shown:?}"
+    );
+    for (file, part) in [
+        (
+            "[flags.host_cup]\nwarn = 0.7",
+            "flags.host_cup: there is no flag of this name; the nearest is host_cpu",
+        ),
+        (
+            "[flags.host_cpu]\nwarn = 7",
+            "flags.host_cpu.warn = 7: must be a number from 0 to 1",
+        ),
+        ("[flags.host_cpu]\nwarn = 'x'", "data did not match"),
+    ] {
+        let error = load(file, &[], vec![]).unwrap_err().to_string();
+        assert!(error.contains(part) && error.contains("/tmp"), "{error}");
+    }
+    let wrong = vec![("flags.idle.enabled".to_owned(), "maybe".to_owned(), "--set")];
+    let error = load("", &[], wrong).unwrap_err().to_string();
+    assert!(
+        error.contains("flag: --set") && error.contains("true, false or a number"),
+        "{error}"
+    );
+}
+
+#[test]
 fn later_sources_win() {
     let env = [
         ("MCPSONAR_HISTORY_MAX_AGE", "2d"),
         ("MCPSONAR_HISTORY_SLOW", "3s"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4317"),
     ];
-    let flags = vec![("history.slow", "4s".to_owned(), "--slow")];
+    let flags = vec![("history.slow".to_owned(), "4s".to_owned(), "--slow")];
     let loaded = load("[history]\nmax_age = '1d'\nslow = '1s'\nsample = 0.5", &env, flags).unwrap();
     let limits = loaded.config.limits;
     assert_eq!(limits.max_age, Duration::from_secs(2 * 86_400));
     assert_eq!((limits.slow, limits.sample_ratio), (Duration::from_secs(4), 0.5));
-    assert_eq!(loaded.config.otlp_endpoint.as_deref(), Some("http://a:4317"));
+    assert_eq!(loaded.config.otlp.endpoint.as_deref(), Some("http://a:4317"));
     let sources: Vec<_> = loaded.shown().map(|(_, _, source)| source.to_string()).collect();
     assert!(
         sources
@@ -81,15 +120,71 @@ fn what_is_shown_can_be_set() {
 }
 
 #[test]
-fn the_documentation_has_every_key() {
-    let page = include_str!("../../../docs/agent.md");
-    for (key, value, _) in Loaded::default().shown() {
-        let value = if value.is_empty() {
-            "none".to_owned()
-        } else {
-            format!("`{value}`")
-        };
-        let line = format!("| `{}` | {value} | {} | {} |", key.name, key.allowed, key.about);
-        assert!(page.contains(&line), "docs/agent.md lacks\n{line}");
+fn the_documentation_has_every_standard_variable() {
+    let page = include_str!("../../../docs/otlp.md");
+    for key in KEYS {
+        let Some(variable) = key.otel else { continue };
+        let line = format!("| `{variable}` | `{}` |\n", key.name);
+        assert!(page.contains(&line), "docs/otlp.md lacks\n{line}");
     }
+}
+
+#[test]
+fn standard_variables_mean_what_they_mean_elsewhere() {
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://t/x"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20b"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "99"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "5000"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team=a,env=b%2Cc"),
+        ("OTEL_SERVICE_NAME", "watcher"),
+    ];
+    let loaded = load("", &env, vec![]).unwrap();
+    let otlp = &loaded.config.otlp;
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    };
+    let expected = OtlpSettings {
+        endpoint: Some("https://c:4318".to_owned()),
+        traces_endpoint: Some("https://t/x".to_owned()),
+        protocol: crate::sink::OtlpProtocol::Http,
+        headers: pairs(&[("api-key", "a b")]),
+        timeout: Duration::from_millis(2500),
+        gzip: true,
+        certificate: Some("/ca.pem".into()),
+        sampler: crate::sink::Sampler::Ratio,
+        ratio: 0.25,
+        queue: 99,
+        delay: Duration::from_millis(100),
+        interval: Duration::from_secs(5),
+        resource: pairs(&[("team", "a"), ("env", "b,c")]),
+        service_name: Some("watcher".to_owned()),
+        ..OtlpSettings::default()
+    };
+    assert_eq!(*otlp, expected);
+    let shown = loaded.shown().find(|(key, ..)| key.name == "otlp.headers").unwrap();
+    assert_eq!(shown.1, "api-key=***");
+    let wrong = [
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+    ];
+    let message = load("", &wrong, vec![]).unwrap_err().to_string();
+    for part in [
+        "environment: OTEL_TRACES_SAMPLER: otlp.sampler = \"jaeger_remote\": allowed: always_on",
+        "environment: OTEL_BSP_MAX_QUEUE_SIZE: otlp.queue = \"0\"",
+        "otlp.headers = \"***\"",
+    ] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    assert!(!message.contains("secret"), "{message}");
 }

@@ -1,19 +1,25 @@
 //! The agent as a service: the observation of the host, its history and exporters, and the API.
 
 mod api;
+mod durations;
 mod live;
 mod logs;
+mod meter;
 mod observer;
+mod picture;
 mod socket;
+mod window;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::live::Live;
+use self::meter::Served;
 use self::observer::Daemon;
+use self::picture::Picture;
 use self::socket::Claim;
 use crate::config::{ConfigError, Inputs};
 use crate::history::{History, HistoryError, StatusHandle, UnixMillis};
@@ -68,6 +74,8 @@ struct State {
     history: Option<(PathBuf, StatusHandle)>,
     slow_us: AtomicU64,
     dropped_records: AtomicU64,
+    picture: Mutex<Picture>,
+    told: Mutex<(Served, Losses)>,
     host: String,
     began: UnixMillis,
 }
@@ -93,6 +101,8 @@ pub fn run(inputs: Inputs, options: Options) -> Result<(), DaemonError> {
             .map(|history| (config.history_path.clone(), history.status())),
         slow_us: AtomicU64::new(observer::micros(config.limits.slow)),
         dropped_records: AtomicU64::new(0),
+        picture: Mutex::new(Picture::new(crate::host::monotonic())),
+        told: Mutex::default(),
         host: host.trim().to_owned(),
         began: now(),
     });
@@ -132,6 +142,15 @@ fn environment(name: &str) -> Option<String> {
 }
 
 impl State {
+    fn picture(&self) -> MutexGuard<'_, Picture> {
+        self.picture.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether metrics are served, and what was lost so far.
+    fn told(&self, served: Served, losses: Losses) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = (served, losses);
+    }
+
     fn is_slow(&self, latency_us: Option<f64>) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "a threshold")]
         let threshold = self.slow_us.load(Ordering::Relaxed) as f64;

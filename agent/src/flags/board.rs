@@ -31,7 +31,7 @@ struct Watch {
 pub(super) struct Board {
     watches: BTreeMap<(Flag, Subject), Watch>,
     events: VecDeque<FlagEvent>,
-    clock: ClockOffset,
+    pub(super) clock: ClockOffset,
     /// Conditions that found no room.
     pub(super) refused: u64,
     /// Events that nobody took in time.

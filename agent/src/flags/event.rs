@@ -106,6 +106,24 @@ pub struct ActiveFlag {
     pub evidence: Evidence,
 }
 
+impl ActiveFlag {
+    /// What it is about, in words: `files[4242]`, `files search`, `host`. From the wire: not to be
+    /// shown on a terminal as it is.
+    #[must_use]
+    pub fn target(&self) -> String {
+        let name = self.name.as_deref().unwrap_or_default();
+        match &self.subject {
+            Subject::Host => "host".to_owned(),
+            Subject::Device { device } => device.to_string(),
+            Subject::Cgroup { path } => path.to_string(),
+            Subject::Process { pid } => format!("{name}[{pid}]"),
+            Subject::Group { client_pid, .. } => format!("{name} of client {client_pid}"),
+            Subject::Server { server } => server.to_string(),
+            Subject::Tool { server, tool } => format!("{server} {tool}"),
+        }
+    }
+}
+
 /// What has happened to a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -161,7 +179,7 @@ impl Serialize for FlagEvent {
             Change::Cleared(reason) => Some(reason),
             Change::Raised | Change::Updated => None,
         };
-        let mut out = serializer.serialize_struct("FlagEvent", 15)?;
+        let mut out = serializer.serialize_struct("FlagEvent", 16)?;
         out.serialize_field("event", self.code())?;
         serialize_flag(&self.flag, self.clock, &mut out)?;
         out.serialize_field("at_unix_ns", &self.clock.unix(self.at))?;
@@ -179,6 +197,7 @@ fn serialize_flag<S: SerializeStruct>(flag: &ActiveFlag, clock: ClockOffset, out
     out.serialize_field("title", definition.title)?;
     out.serialize_field("subject", &flag.subject)?;
     out.serialize_field("name", &flag.name)?;
+    out.serialize_field("target", &flag.target())?;
     out.serialize_field("since_unix_ns", &clock.unix(flag.since))?;
     out.serialize_field("since_mono_ns", &flag.since)?;
     out.serialize_field("value", &flag.value)?;

@@ -14,7 +14,7 @@ use std::process::ExitStatus;
 use agent_abi::Membership;
 use mcp_proto::{Nanos, Stats};
 
-use crate::calls::{Origin, Output, Selection};
+use crate::calls::{Origin, Output, Selection, Survey};
 use crate::hooks::HookStatus;
 use crate::host::{self, ClockOffset, ProcessFacts};
 use crate::sensor::{Scope, SensorError, Tier};
@@ -76,6 +76,12 @@ pub trait Observer {
     fn tick(&mut self, _now: Nanos) -> Result<(), ObserverError> {
         Ok(())
     }
+    /// Whether what is under way is to be told now. It costs a look at all of it.
+    fn wants_survey(&self, _now: Nanos) -> bool {
+        false
+    }
+    /// What is under way, and what was lost since the observation began.
+    fn survey(&mut self, _survey: &Survey, _losses: &Losses) {}
     /// Records have found no room in the ring: so many since the observation began.
     fn records_lost(&mut self, _total: u64) {}
     /// SIGHUP has come. Whether it is to end the observation.

@@ -1,6 +1,6 @@
 //! The loop: ring to pipeline, verdicts back, calls to the observer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -212,11 +212,7 @@ async fn settle(flow: &mut Flow, sensor: &mut Sensor, observer: &mut dyn Observe
 fn finish(flow: Flow, sensor: &Sensor, command: Option<ExitStatus>) -> Result<Report, ObserveError> {
     let counters = sensor.counters();
     let stats = flow.pipeline.stats();
-    let mut losses = Losses::default();
-    for (&name, &count) in counters.iter().filter(|(name, _)| **name != "records") {
-        losses.add(name, count);
-    }
-    flow.pipeline.count_losses(&mut losses);
+    let losses = flow.losses(&counters);
     if let Some(failure) = flow.failure
         && command.is_none()
     {
@@ -288,8 +284,21 @@ impl Flow {
         self.heap.tick(now);
         self.judge(sensor);
         self.deliver(observer);
+        if observer.wants_survey(now) {
+            observer.survey(&self.pipeline.survey(now), &self.losses(&sensor.counters()));
+        }
         note(&mut self.failure, observer.tick(now));
         total
+    }
+
+    /// What went missing so far.
+    fn losses(&self, counters: &BTreeMap<&'static str, u64>) -> Losses {
+        let mut losses = Losses::default();
+        for (&name, &count) in counters.iter().filter(|(name, _)| **name != "records") {
+            losses.add(name, count);
+        }
+        self.pipeline.count_losses(&mut losses);
+        losses
     }
 
     /// Looks for the other end of members' connections.

@@ -36,12 +36,18 @@ pub struct ProcessCounters {
     pub state: char,
     /// CPU time of all its threads, living and ended, in nanoseconds; to the clock tick.
     pub cpu_ns: u64,
+    /// What of it was in user mode.
+    pub cpu_user_ns: u64,
     /// Resident memory, in bytes.
     pub rss: u64,
+    /// Address space, in bytes.
+    pub virtual_bytes: u64,
     /// Threads.
     pub threads: u32,
     /// Page faults that needed a device.
     pub major_faults: u64,
+    /// Page faults that did not.
+    pub minor_faults: u64,
     /// What a look adds; `None` after a glance, or where it may not be read.
     pub more: Option<MoreCounters>,
     /// Memory with shared pages divided among their users, in bytes.
@@ -90,10 +96,16 @@ pub struct ProcessSample {
     pub interval: Nanos,
     /// CPU time so far, in nanoseconds.
     pub cpu_ns: u64,
+    /// What of it was in user mode.
+    pub cpu_user_ns: u64,
     /// Cores used on average over the interval: 1 is one processor in full.
     pub cpu: Option<f64>,
+    /// Cores used in user mode.
+    pub cpu_user: Option<f64>,
     /// Resident memory, in bytes.
     pub rss: u64,
+    /// Address space, in bytes.
+    pub virtual_bytes: u64,
     /// Memory with shared pages divided among their users, in bytes; when last measured.
     pub pss: Option<u64>,
     /// Swapped out, in bytes.
@@ -114,6 +126,10 @@ pub struct ProcessSample {
     pub write_bytes: Option<u64>,
     /// Page faults that needed a device, so far.
     pub major_faults: u64,
+    /// Page faults that did not, so far.
+    pub minor_faults: u64,
+    /// Time that its main thread was ready and had no processor, so far, in nanoseconds.
+    pub run_queue_ns: Option<u64>,
     /// Share of the interval that its main thread was ready and had no processor, 0 to 1.
     pub run_queue: Option<f64>,
     /// Cores used by its main thread, which in an event loop does all the work.
@@ -146,8 +162,11 @@ impl ProcessSample {
             at,
             interval,
             cpu_ns: after.cpu_ns,
+            cpu_user_ns: after.cpu_user_ns,
             cpu: earlier.and_then(|before| ratio(after.cpu_ns.saturating_sub(before.cpu_ns), interval)),
+            cpu_user: earlier.and_then(|before| ratio(after.cpu_user_ns.saturating_sub(before.cpu_user_ns), interval)),
             rss: after.rss,
+            virtual_bytes: after.virtual_bytes,
             pss: after.pss.or(earlier.and_then(|before| before.pss)),
             swap: more.swap,
             threads: after.threads,
@@ -158,6 +177,8 @@ impl ProcessSample {
             read_bytes: more.read_bytes,
             write_bytes: more.write_bytes,
             major_faults: after.major_faults,
+            minor_faults: after.minor_faults,
+            run_queue_ns: more.run_queue_ns,
             run_queue: share(|more| more.run_queue_ns),
             main_thread: share(|more| more.main_thread_ns),
             cgroup: None,
@@ -168,17 +189,20 @@ impl ProcessSample {
 /// Looks at a process, as closely as `depth` says by what a glance shows. `None` when it is gone.
 pub fn read_process(pid: u32, depth: impl FnOnce(&ProcessCounters) -> Depth) -> Option<ProcessCounters> {
     let stat = read_stat(pid)?;
-    let ticks = stat.utime.saturating_add(stat.stime);
+    let nanos = |ticks: u64| ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1));
     let mut counters = ProcessCounters {
         pid,
         start_time: stat.starttime,
         parent: u32::try_from(stat.ppid).unwrap_or(0),
         comm: stat.comm,
         state: stat.state,
-        cpu_ns: ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1)),
+        cpu_ns: nanos(stat.utime.saturating_add(stat.stime)),
+        cpu_user_ns: nanos(stat.utime),
         rss: stat.rss.saturating_mul(procfs::page_size()),
+        virtual_bytes: stat.vsize,
         threads: u32::try_from(stat.num_threads).unwrap_or(0),
         major_faults: stat.majflt,
+        minor_faults: stat.minflt,
         more: None,
         pss: None,
     };

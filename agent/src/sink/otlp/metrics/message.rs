@@ -4,19 +4,16 @@ use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
+    common::v1::{AnyValue, KeyValue, any_value},
     metrics::v1::{
         AggregationTemporality, Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
         HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar,
         exponential_histogram_data_point::Buckets, metric, number_data_point,
     },
-    resource::v1::Resource,
 };
 
-use crate::{
-    metrics::{self, Data, Instrument, Kind, Origin, Point, Snapshot, Temporality, Value},
-    semconv,
-};
+use super::super::{attributes::Attributes, resource::Resources, worker::scope};
+use crate::metrics::{self, Data, Instrument, Kind, Origin, Point, Snapshot, Temporality, Value};
 
 /// Points of a message at most: it stays below the 4 MiB that gRPC's servers take by default.
 const POINTS: usize = 4000;
@@ -29,7 +26,7 @@ type Owned<'a> = BTreeMap<Owner<'a>, Vec<Metric>>;
 pub(super) fn requests(
     snapshot: &Snapshot,
     temporality: Temporality,
-    host_name: Option<&str>,
+    resources: &Resources,
 ) -> Vec<ExportMetricsServiceRequest> {
     let mut requests = Vec::new();
     let (mut resource_metrics, mut points) = (Vec::new(), 0);
@@ -42,7 +39,7 @@ pub(super) fn requests(
             points = 0;
         }
         points += more;
-        resource_metrics.push(of_owner(&owner, metrics, host_name));
+        resource_metrics.push(of_owner(&owner, metrics, resources));
     }
     if points > 0 {
         requests.push(ExportMetricsServiceRequest { resource_metrics });
@@ -76,25 +73,16 @@ fn owner<'a>(instrument: &Instrument, point: &'a Point) -> Owner<'a> {
 }
 
 /// What nobody else is measured by belongs to the agent.
-fn of_owner(owner: &Owner<'_>, metrics: Vec<Metric>, host_name: Option<&str>) -> ResourceMetrics {
-    let version = env!("CARGO_PKG_VERSION");
-    let mut attributes: Vec<KeyValue> = owner.iter().map(|(name, value)| attribute(name, any(value))).collect();
-    if owner.is_empty() {
-        attributes.push(attribute(semconv::SERVICE_NAME, text("mcpsonar")));
-        attributes.push(attribute("service.version", text(version)));
-    }
-    attributes.extend(host_name.map(|name| attribute("host.name", text(name))));
+fn of_owner(owner: &Owner<'_>, metrics: Vec<Metric>, resources: &Resources) -> ResourceMetrics {
+    let attributes = owner.iter().map(|(name, value)| attribute(name, any(value)));
     ResourceMetrics {
-        resource: Some(Resource {
-            attributes,
-            ..Resource::default()
+        resource: Some(if owner.is_empty() {
+            resources.agent()
+        } else {
+            resources.of(Attributes(attributes.collect()))
         }),
         scope_metrics: vec![ScopeMetrics {
-            scope: Some(InstrumentationScope {
-                name: "mcpsonar".to_owned(),
-                version: version.to_owned(),
-                ..InstrumentationScope::default()
-            }),
+            scope: Some(scope()),
             metrics,
             ..ScopeMetrics::default()
         }],
