@@ -17,3 +17,4 @@ pub mod report;
 mod semconv;
 pub mod sensor;
 pub mod sink;
+mod tui;
