@@ -87,6 +87,9 @@ pub enum Command {
     /// Print the page of the documentation about metrics
     #[command(hide = true)]
     MetricsPage,
+    /// Print every instrument, flag and key of the configuration as JSON
+    #[command(hide = true)]
+    Catalog,
     /// Attach a pair of empty programs to every syscall until stdin closes: the yardstick of the benchmarks
     #[command(hide = true)]
     BenchEmptyTracepoints,

@@ -54,6 +54,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Completions { shell } => pages::completions(*shell).map(|()| 0),
         Command::Man { dir } => pages::man(dir.as_deref()).map(|()| 0),
         Command::ConfigurationPage => pages::print(crate::config::page().as_bytes()).map(|()| 0),
+        Command::Catalog => pages::print(crate::catalog::catalog().as_bytes()).map(|()| 0),
         Command::MetricsPage => pages::print(crate::metrics::page().as_bytes()).map(|()| 0),
         Command::BenchEmptyTracepoints => bench::empty_tracepoints(),
     }

@@ -16,6 +16,7 @@ use super::peers::PeerSearch;
 use super::usage::Usage;
 use super::{Aim, ObserveError, Observer, ObserverError, Options, Report, Target, origin};
 use crate::calls::{Pipeline, Selection};
+use crate::heap::Tide;
 use crate::host::{self, ProcFs, monotonic};
 use crate::sensor::{BUDGET_BYTES, Scope, Sensor, SensorError, Settings};
 use crate::sink::Losses;
@@ -99,6 +100,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         peers,
         dropped: 0,
         failure: None,
+        heap: Tide::default(),
     };
     if let Some(child) = &mut child {
         sensor.admit(child.pid, Membership::Member)?;
@@ -235,6 +237,7 @@ struct Flow {
     /// Records that found no room in the ring, as of the last look.
     dropped: u64,
     failure: Option<ObserverError>,
+    heap: Tide,
 }
 
 impl Flow {
@@ -278,6 +281,7 @@ impl Flow {
         }
         let now = monotonic();
         self.pipeline.tick(now);
+        self.heap.tick(now);
         self.judge(sensor);
         self.deliver(observer);
         if observer.wants_survey(now) {
