@@ -19,3 +19,4 @@ pub mod report;
 mod semconv;
 pub mod sensor;
 pub mod sink;
+mod tui;

@@ -6,6 +6,7 @@ mod guard;
 mod listening;
 pub mod pair;
 pub mod sdk;
+mod service;
 #[cfg(feature = "e2e")]
 mod tls;
 
@@ -13,5 +14,6 @@ pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
 pub use calls::{check_lines, check_perfect, check_score, pick};
 pub use guard::{Guard, output_within, wait_within};
 pub use listening::Listening;
+pub use service::{Running, Service};
 #[cfg(feature = "e2e")]
 pub use tls::Certificates;

@@ -63,6 +63,8 @@ pub enum Command {
     Calls(CallsArgs),
     /// Print the flags that are up, what shows them and what to do, asked of the running agent
     Flags(FlagsArgs),
+    /// Watch servers, tools, calls and flags live, in the whole terminal
+    Top(TopArgs),
     /// Print percentiles, throughput, error rates, trends and advice, asked of the running agent
     Report(ReportArgs),
     /// Check or show the configuration of the agent
@@ -300,6 +302,26 @@ pub struct FlagsArgs {
     pub json: bool,
 }
 
+/// Watch everything live.
+///
+/// Keys: q quit, ? help, Tab the next list, arrows select, Enter the call's waterfall, s sort,
+/// / filter, p pause.
+#[derive(Clone, Debug, Args)]
+pub struct TopArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Pause between two frames, in milliseconds
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    pub interval: u64,
+    /// Print one frame as text and end; so it is without a terminal too
+    #[arg(long)]
+    pub once: bool,
+    /// Print one frame as a JSON object and end
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Print a report on a period.
 #[derive(Clone, Debug, Args)]
 pub struct ReportArgs {
@@ -484,6 +506,7 @@ mod tests {
             "explain slowest",
             "explain ab12 --from f --events e",
             "calls --in-flight",
+            "top --once",
             "completions bash",
             "man --dir d",
             "trace --prometheus -p 1",

@@ -34,6 +34,9 @@ pub(super) fn ask(
         .map_err(failed)?;
     runtime.block_on(async {
         let mut answer = send(&socket, query).await?;
+        if answer.status() == StatusCode::FORBIDDEN {
+            return Err(Failure::NotAllowed { socket: socket.clone() });
+        }
         if answer.status() != StatusCode::OK {
             let body = answer
                 .into_body()
@@ -62,6 +65,9 @@ async fn send(socket: &Path, query: &str) -> Result<Response<Incoming>, Failure>
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::NoAgent {
             socket: socket.to_owned(),
         },
+        io::ErrorKind::PermissionDenied => Failure::NotAllowed {
+            socket: socket.to_owned(),
+        },
         _ => Failure::Io {
             what: format!("cannot ask the agent at {}", socket.display()),
             source,
@@ -83,7 +89,7 @@ async fn send(socket: &Path, query: &str) -> Result<Response<Incoming>, Failure>
 }
 
 /// The whole answer.
-pub(super) fn ask_all(config: &ConfigArgs, query: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) fn ask_all(config: &ConfigArgs, query: &str) -> Result<Vec<u8>, Failure> {
     let mut answer = Vec::new();
     ask(config, query, |bytes| {
         answer.extend_from_slice(bytes);
@@ -118,7 +124,7 @@ pub(super) fn print_lines(
 }
 
 /// What a query may hold as it is (RFC 3986, unreserved), the rest as %XX.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
