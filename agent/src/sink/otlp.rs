@@ -46,6 +46,8 @@ use crate::calls::{CallRecord, FaultRecord};
 /// How long `finish` waits for the collector.
 const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
+/// How long a source that can wait does, for a collector to take anything at all.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// What has not arrived and will not, by name.
 pub type OtlpLosses = [(&'static str, u64); 3];
@@ -91,6 +93,8 @@ pub struct Otlp {
     ending: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
     queued: u64,
+    /// How much had become of spans when waiting for more of it was given up.
+    stalled_at: Option<u64>,
     /// Spans that found no room in the queue.
     dropped_spans: u64,
     /// Calls that they belong to.
@@ -124,6 +128,7 @@ impl Otlp {
             ending,
             thread: Some(thread),
             queued: 0,
+            stalled_at: None,
             dropped_spans: 0,
             dropped: 0,
         })
@@ -144,19 +149,30 @@ impl Otlp {
         self.sampling.slow = slow;
     }
 
-    fn enqueue(&self, span: OwnedSpan) -> bool {
+    fn enqueue(&mut self, span: OwnedSpan) -> bool {
         let Some(spans) = &self.spans else { return false };
         let mut span = QueuedSpan::new(span);
+        let mut progress = (self.progress(), Instant::now());
         loop {
             match spans.push(span) {
                 Ok(()) => return true,
-                Err(Some(back)) if self.when_full == WhenFull::Wait => {
-                    span = back;
-                    std::thread::sleep(POLL);
-                }
+                Err(Some(back)) if self.when_full == WhenFull::Wait => span = back,
                 Err(_full_or_closed) => return false,
             }
+            let now = self.progress();
+            if now != progress.0 {
+                progress = (now, Instant::now());
+            } else if self.stalled_at == Some(now) || progress.1.elapsed() > STALLED {
+                self.stalled_at = Some(now);
+                return false;
+            }
+            std::thread::sleep(POLL);
         }
+    }
+
+    /// Spans of which it is known what has become of them.
+    fn progress(&self) -> u64 {
+        self.fate.delivered.load(Ordering::Acquire) + self.fate.refused.load(Ordering::Acquire)
     }
 
     /// What did not arrive, of a worker that has ended or has not.

@@ -192,8 +192,8 @@ fn of_status(status: &Status) -> Failure {
         "" => format!("the collector answers {:?}", status.code()),
         message => format!("{:?}: {}", status.code(), crate::sink::sanitise(message)),
     };
-    if std::error::Error::source(status).is_some() {
-        return Failure::Unreached(chain(status));
+    if let Some(source) = std::error::Error::source(status) {
+        return Failure::Unreached(chain(source));
     }
     let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
     match status.code() {

@@ -286,6 +286,19 @@ fn the_end_does_not_wait_for_one_that_is_not_there() {
     }
 }
 
+#[test]
+fn a_file_does_not_wait_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let mut otlp = Otlp::start(&small(&url, OtlpProtocol::Http), WhenFull::Wait, None).unwrap();
+    let start = Instant::now();
+    export(&mut otlp, 100);
+    assert!(start.elapsed() > STALLED, "it has given up at once");
+    let [refused, dropped] = account(&mut otlp, 100);
+    assert!(dropped >= 170 && refused + dropped == 200, "{refused} {dropped}");
+}
+
 /// gRPC that answers with the status of the moment.
 struct Grpc {
     status: Arc<Mutex<Option<tonic::Status>>>,
