@@ -48,10 +48,9 @@ impl Endpoints {
             self.known.retain(|_, it| it.watched != 0 || it.ignored_until.is_some());
         }
         for end in ends {
-            if self.known.len() >= MAX_ENDPOINTS as usize && !self.known.contains_key(&end) {
+            let Some(standing) = standing(&mut self.known, end) else {
                 continue;
-            }
-            let standing = self.known.entry(end).or_default();
+            };
             standing.in_vain += 1;
             if standing.in_vain < IN_VAIN || standing.ignored_until.is_some() {
                 continue;
@@ -72,10 +71,9 @@ impl Endpoints {
             self.known.retain(|_, it| it.ignored_until.is_some() || it.is_expected);
         }
         for end in ends {
-            if self.known.len() >= MAX_ENDPOINTS as usize && !self.known.contains_key(&end) {
+            let Some(standing) = standing(&mut self.known, end) else {
                 continue;
-            }
-            let standing = self.known.entry(end).or_default();
+            };
             standing.watched = standing.watched.saturating_add(1);
             standing.in_vain = 0;
             if standing.ignored_until.take().is_some() {
@@ -107,4 +105,12 @@ impl Endpoints {
     pub(super) fn take_judgements(&mut self) -> Vec<EndpointJudgement> {
         std::mem::take(&mut self.judgements)
     }
+}
+
+/// What is known of an end. `None`: there is no room for another one.
+fn standing(known: &mut HashMap<EndpointKey, Standing>, end: EndpointKey) -> Option<&mut Standing> {
+    if known.len() >= MAX_ENDPOINTS as usize && !known.contains_key(&end) {
+        return None;
+    }
+    Some(known.entry(end).or_default())
 }

@@ -1,6 +1,5 @@
 //! Questions to the running agent, over its socket.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
@@ -125,15 +125,8 @@ pub(super) fn print_lines(
 
 /// What a query may hold as it is (RFC 3986, unreserved), the rest as %XX.
 pub(crate) fn escape(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            write!(out, "%{byte:02X}").unwrap_or_default();
-        }
-    }
-    out
+    const REST: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, REST).to_string()
 }
 
 #[cfg(test)]

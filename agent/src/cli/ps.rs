@@ -12,6 +12,7 @@ use super::{Failure, PsArgs, endpoints, pages::print};
 use crate::hooks::TlsStatus;
 use crate::host::{FactsSource, ProcFs, TcpUse, all_pids, tcp_use};
 use crate::sensor;
+use crate::sink::text::written;
 
 /// A process that may be an MCP endpoint.
 #[derive(Clone, Debug, Serialize)]
@@ -87,11 +88,7 @@ fn join(libraries: Vec<TlsStatus>, mut tcp: HashMap<u32, TcpUse>) -> Vec<Candida
 }
 
 fn table(candidates: &[Candidate]) -> String {
-    let mut out = String::new();
-    // Writing to a String cannot fail.
-    match table_to(candidates, &mut out) {
-        Ok(()) | Err(fmt::Error) => out,
-    }
+    written(|out| table_to(candidates, out))
 }
 
 fn table_to(candidates: &[Candidate], out: &mut String) -> fmt::Result {

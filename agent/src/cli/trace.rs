@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     calls::{Origin, Output, Survey},
-    host::ProcessFacts,
     observe::{Observer, ObserverError, Options, Report, Target, observe},
     sensor::{RING_BYTES, Tier},
     sink::{Losses, OutputError, Outputs, WhenFull},
@@ -153,14 +152,6 @@ impl Observer for Calls {
         if let Some(events) = &mut self.events {
             events.begin(origin.clock);
         }
-        Ok(())
-    }
-
-    fn record(&mut self, _bytes: &[u8]) -> Result<(), ObserverError> {
-        Ok(())
-    }
-
-    fn facts(&mut self, _facts: &ProcessFacts) -> Result<(), ObserverError> {
         Ok(())
     }
 

@@ -338,6 +338,12 @@ impl Loaded {
     }
 }
 
+/// A variable of the process's own environment.
+#[must_use]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// `MCPSONAR_HISTORY_MAX_AGE` for `history.max_age`.
 #[must_use]
 pub fn variable(key: &str) -> String {

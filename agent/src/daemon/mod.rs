@@ -14,14 +14,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::live::Live;
 use self::meter::Served;
 use self::observer::Daemon;
 use self::picture::Picture;
 use self::socket::Claim;
-use crate::config::{ConfigError, Inputs};
+use crate::config::{ConfigError, Inputs, environment};
 use crate::history::{History, HistoryError, StatusHandle, UnixMillis};
 use crate::observe::{ObserveError, Options, observe};
 use crate::sink::{Losses, OtlpError};
@@ -133,12 +132,7 @@ pub fn run(inputs: Inputs, options: Options) -> Result<(), DaemonError> {
 
 /// Milliseconds since the Unix epoch.
 fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    crate::host::unix_nanos() / 1_000_000
 }
 
 impl State {

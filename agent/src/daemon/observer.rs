@@ -10,13 +10,13 @@ use sd_notify::NotifyState;
 
 use super::logs::{self, Level};
 use super::meter::Meter;
-use super::{DaemonError, State, environment};
+use super::{DaemonError, State};
 use crate::calls::{Origin, Output, Survey};
-use crate::config::{Config, Inputs};
+use crate::config::{Config, Inputs, environment};
 use crate::flags::{AgentInput, Change, FlagEvent, Severity};
 use crate::health::Health;
 use crate::history::{FlagRow, History, HistoryState};
-use crate::host::{ProcessFacts, SamplerReport};
+use crate::host::SamplerReport;
 use crate::observe::{Observer, ObserverError};
 use crate::sink::{Losses, Otlp, OtlpLosses, OtlpSettings, Sink, WhenFull};
 
@@ -207,14 +207,6 @@ impl Daemon {
 impl Observer for Daemon {
     fn begin(&mut self, origin: &Origin) -> Result<(), ObserverError> {
         self.health.begin(origin.clock);
-        Ok(())
-    }
-
-    fn record(&mut self, _bytes: &[u8]) -> Result<(), ObserverError> {
-        Ok(())
-    }
-
-    fn facts(&mut self, _facts: &ProcessFacts) -> Result<(), ObserverError> {
         Ok(())
     }
 

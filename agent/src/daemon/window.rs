@@ -69,10 +69,7 @@ impl Window {
             slot.sketch.add(latency);
         }
         if let Some(cause) = call.dominant_cause {
-            match slot.causes.iter_mut().find(|(known, _)| *known == cause) {
-                Some((_, count)) => *count += 1,
-                None => slot.causes.push((cause, 1)),
-            }
+            tally(&mut slot.causes, cause, 1);
         }
     }
 
@@ -92,10 +89,7 @@ impl Window {
             figures.failed += slot.failed;
             sketch.merge(&slot.sketch);
             for &(cause, count) in &slot.causes {
-                match causes.iter_mut().find(|(known, _)| *known == cause) {
-                    Some((_, sum)) => *sum += count,
-                    None => causes.push((cause, count)),
-                }
+                tally(&mut causes, cause, count);
             }
         }
         let last = now / SLOT;
@@ -121,6 +115,14 @@ impl Window {
     fn recent(&self, now: Nanos) -> impl Iterator<Item = &Slot> {
         let first = (now / SLOT).saturating_sub(SLOTS as u64 - 1);
         self.slots.iter().filter(move |slot| slot.number >= first)
+    }
+}
+
+/// Counts a cause so many times. There are about ten.
+fn tally(causes: &mut Vec<(&'static str, u64)>, cause: &'static str, count: u64) {
+    match causes.iter_mut().find(|(known, _)| *known == cause) {
+        Some((_, sum)) => *sum += count,
+        None => causes.push((cause, count)),
     }
 }
 

@@ -53,17 +53,23 @@ pub trait Observer {
     ///
     /// # Errors
     /// What the observer cannot go on after.
-    fn begin(&mut self, origin: &Origin) -> Result<(), ObserverError>;
+    fn begin(&mut self, _origin: &Origin) -> Result<(), ObserverError> {
+        Ok(())
+    }
     /// A raw record of the ring, before it is understood.
     ///
     /// # Errors
     /// As [`Observer::begin`].
-    fn record(&mut self, bytes: &[u8]) -> Result<(), ObserverError>;
+    fn record(&mut self, _bytes: &[u8]) -> Result<(), ObserverError> {
+        Ok(())
+    }
     /// Facts of a process that was seen for the first time, before its first record is understood.
     ///
     /// # Errors
     /// As [`Observer::begin`].
-    fn facts(&mut self, facts: &ProcessFacts) -> Result<(), ObserverError>;
+    fn facts(&mut self, _facts: &ProcessFacts) -> Result<(), ObserverError> {
+        Ok(())
+    }
     /// A call or a fault.
     ///
     /// # Errors
