@@ -7,6 +7,7 @@ mod attributes;
 mod client;
 mod codec;
 mod delivery;
+mod exporter;
 mod hops;
 mod metrics;
 mod names;
@@ -31,7 +32,7 @@ use tokio::sync::watch;
 use self::{
     delivery::Fate,
     hops::Hops,
-    queue::{Entry, QueuedSpan, queue},
+    queue::{Entry, queue},
     sampling::Sampling,
     settings::{Signal, shown},
     span::OwnedSpan,
@@ -151,7 +152,7 @@ impl Otlp {
 
     fn enqueue(&mut self, span: OwnedSpan) -> bool {
         let Some(spans) = &self.spans else { return false };
-        let mut span = QueuedSpan::new(span);
+        let mut span = Box::new(span);
         let mut progress = (self.progress(), Instant::now());
         loop {
             match spans.push(span) {

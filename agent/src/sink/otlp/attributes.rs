@@ -1,51 +1,41 @@
-//! Attributes of OTLP's messages.
+//! Attributes of spans, events, links and resources.
 
 use std::net::SocketAddr;
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
+use opentelemetry::{Array, KeyValue, StringValue, Value};
 
 use crate::semconv::AddressNames;
 
-/// Attributes of a span, an event, a link or a resource. What is not known is left out.
+/// Attributes of one of them. What is not known is left out.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attributes(pub(super) Vec<KeyValue>);
 
 impl Attributes {
-    pub(super) fn text(&mut self, name: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.named_text(name.to_owned(), value);
-        }
-    }
-
-    pub(super) fn named_text(&mut self, name: String, value: &str) {
-        self.0.push(KeyValue {
-            key: name,
-            value: Some(string(value)),
-            ..KeyValue::default()
-        });
+    pub(super) fn text(&mut self, name: &'static str, value: Option<&str>) {
+        self.0.extend(value.map(|value| KeyValue::new(name, value.to_owned())));
     }
 
     /// A list; none where there is nothing in it.
-    pub(super) fn texts<S: AsRef<str>>(&mut self, name: &str, values: &[S]) {
+    pub(super) fn texts<S: AsRef<str>>(&mut self, name: &'static str, values: &[S]) {
         if !values.is_empty() {
-            let values = values.iter().map(|value| string(value.as_ref())).collect();
-            self.push(name, Value::ArrayValue(ArrayValue { values }));
+            let values = values.iter().map(|value| StringValue::from(value.as_ref().to_owned()));
+            let values = Value::Array(Array::String(values.collect()));
+            self.0.push(KeyValue::new(name, values));
         }
     }
 
-    pub(super) fn number(&mut self, name: &str, value: u64) {
-        self.push(name, Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)));
+    pub(super) fn number(&mut self, name: &'static str, value: u64) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        self.0.push(KeyValue::new(name, value));
     }
 
-    pub(super) fn flag(&mut self, name: &str, value: bool) {
-        self.push(name, Value::BoolValue(value));
+    pub(super) fn flag(&mut self, name: &'static str, value: bool) {
+        self.0.push(KeyValue::new(name, value));
     }
 
     /// Microseconds as seconds.
-    pub(super) fn seconds(&mut self, name: &str, micros: Option<f64>) {
-        if let Some(micros) = micros {
-            self.push(name, Value::DoubleValue(micros / 1e6));
-        }
+    pub(super) fn seconds(&mut self, name: &'static str, micros: Option<f64>) {
+        self.0.extend(micros.map(|micros| KeyValue::new(name, micros / 1e6)));
     }
 
     pub(super) fn address(&mut self, [address, port]: AddressNames, value: Option<SocketAddr>) {
@@ -56,33 +46,19 @@ impl Attributes {
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|it| it.key == name)
-    }
-
-    pub(super) fn push(&mut self, name: &str, value: Value) {
-        self.0.push(KeyValue {
-            key: name.to_owned(),
-            value: Some(AnyValue { value: Some(value) }),
-            ..KeyValue::default()
-        });
+        self.0.iter().any(|it| it.key.as_str() == name)
     }
 }
 
-fn string(text: &str) -> AnyValue {
-    AnyValue {
-        value: Some(Value::StringValue(text.to_owned())),
-    }
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    pub(in super::super) fn text<'a>(attributes: &'a [KeyValue], name: &str) -> Option<&'a str> {
-        let value = attributes.iter().find(|it| it.key == name)?.value.as_ref()?;
-        match value.value.as_ref()? {
-            Value::StringValue(text) => Some(text),
-            _ => None,
-        }
-    }
+/// Bytes that they take in memory.
+pub(super) fn size(attributes: &[KeyValue]) -> usize {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.as_str().len(),
+        Value::Array(Array::String(texts)) => texts
+            .iter()
+            .map(|text| size_of::<StringValue>() + text.as_str().len())
+            .sum(),
+        _ => 0,
+    };
+    size_of_val(attributes) + attributes.iter().map(|it| text(&it.value)).sum::<usize>()
 }

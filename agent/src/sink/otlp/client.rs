@@ -3,13 +3,13 @@
 use std::{io::Write as _, time::Duration};
 
 use flate2::{Compression, write::GzEncoder};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{HeaderMap, Request, StatusCode, Uri, body::Bytes, header};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri, body::Bytes, header, http::uri::PathAndQuery};
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::{Client as HyperClient, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
+use hyper_util::client::legacy::connect::HttpConnector;
+use opentelemetry_http::{HttpClient as _, hyper::HyperClient};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
+use tokio::time::error::Elapsed;
 use tonic::{Code, Status, codec::CompressionEncoding, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
 
@@ -21,7 +21,7 @@ use super::{
     tls,
 };
 
-/// Bytes of a collector's answer that are read.
+/// Bytes of a collector's answer by gRPC that are read; by HTTP the client has a bound of its own.
 const MAX_ANSWER: usize = 64 << 10;
 const AGENT: &str = concat!("mcpsonar/", env!("CARGO_PKG_VERSION"));
 
@@ -57,8 +57,8 @@ pub(super) struct Client {
 }
 
 enum Wire {
-    Grpc(Box<tonic::client::Grpc<Channel>>, hyper::http::uri::PathAndQuery),
-    Http(Box<HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>>, Uri),
+    Grpc(Box<tonic::client::Grpc<Channel>>, PathAndQuery),
+    Http(Box<HyperClient<HttpsConnector<HttpConnector>>>, Uri),
 }
 
 impl Client {
@@ -72,13 +72,10 @@ impl Client {
                 if settings.gzip {
                     grpc = grpc.send_compressed(CompressionEncoding::Gzip);
                 }
-                Wire::Grpc(
-                    Box::new(grpc),
-                    hyper::http::uri::PathAndQuery::from_static(signal.method()),
-                )
+                Wire::Grpc(Box::new(grpc), PathAndQuery::from_static(signal.method()))
             }
             OtlpProtocol::Http => {
-                let client = HyperClient::builder(TokioExecutor::new()).build(tls::connector(settings, url)?);
+                let client = HyperClient::new(tls::connector(settings, url)?, settings.timeout, None);
                 let uri = url
                     .parse()
                     .map_err(|error: hyper::http::uri::InvalidUri| failed(url, &error))?;
@@ -105,10 +102,28 @@ impl Client {
 
     /// Sends a request, which is encoded.
     pub(super) async fn send(&mut self, request: Bytes) -> Result<Rejected, Failure> {
-        let timeout = self.timeout;
-        let answer = tokio::time::timeout(timeout, self.exchange(request)).await;
-        let answer = answer
-            .unwrap_or_else(|_elapsed| Err(Failure::Unreached(format!("there was no answer within {timeout:?}"))))?;
+        let answer = match &mut self.wire {
+            Wire::Grpc(grpc, method) => {
+                let exchange = call(grpc, method.clone(), self.headers.clone(), request);
+                let answer = tokio::time::timeout(self.timeout, exchange).await;
+                answer.unwrap_or_else(|_elapsed| Err(unanswered(self.timeout)))?
+            }
+            Wire::Http(client, uri) => {
+                let request = post(uri.clone(), &self.headers, self.gzip, request)
+                    .map_err(|error| Failure::Final(error.to_string()))?;
+                let answer = client.send_bytes(request).await.map_err(|error| {
+                    if error.is::<Elapsed>() {
+                        unanswered(self.timeout)
+                    } else {
+                        Failure::Unreached(chain(&*error))
+                    }
+                })?;
+                if !answer.status().is_success() {
+                    return Err(of_http(answer.status(), answer.headers()));
+                }
+                answer.into_body()
+            }
+        };
         // That of metrics has the same fields.
         let response = ExportTraceServiceResponse::decode(answer)
             .map_err(|_error| Failure::Unreached("the answer makes no sense".to_owned()))?;
@@ -118,35 +133,26 @@ impl Client {
             reason: crate::sink::sanitise(&partial.error_message).into_owned(),
         })
     }
-
-    async fn exchange(&mut self, request: Bytes) -> Result<Bytes, Failure> {
-        match &mut self.wire {
-            Wire::Grpc(grpc, method) => {
-                grpc.ready().await.map_err(|error| Failure::Unreached(chain(&error)))?;
-                let mut request = tonic::Request::new(request);
-                *request.metadata_mut() = MetadataMap::from_headers(self.headers.clone());
-                let answer = grpc.unary(request, method.clone(), Raw).await;
-                Ok(answer.map_err(|status| of_status(&status))?.into_inner())
-            }
-            Wire::Http(client, uri) => {
-                let request = post(uri.clone(), &self.headers, self.gzip, request)
-                    .map_err(|error| Failure::Final(error.to_string()))?;
-                let answer = client
-                    .request(request)
-                    .await
-                    .map_err(|error| Failure::Unreached(chain(&error)))?;
-                let (head, body) = answer.into_parts();
-                if !head.status.is_success() {
-                    return Err(of_http(head.status, &head.headers));
-                }
-                let body = Limited::new(body, MAX_ANSWER).collect().await;
-                Ok(body.map_err(|error| Failure::Unreached(error.to_string()))?.to_bytes())
-            }
-        }
-    }
 }
 
-fn post(uri: Uri, headers: &HeaderMap, gzip: bool, body: Bytes) -> std::io::Result<Request<Full<Bytes>>> {
+async fn call(
+    grpc: &mut tonic::client::Grpc<Channel>,
+    method: PathAndQuery,
+    headers: HeaderMap,
+    request: Bytes,
+) -> Result<Bytes, Failure> {
+    grpc.ready().await.map_err(|error| Failure::Unreached(chain(&error)))?;
+    let mut request = tonic::Request::new(request);
+    *request.metadata_mut() = MetadataMap::from_headers(headers);
+    let answer = grpc.unary(request, method, Raw).await;
+    Ok(answer.map_err(|status| of_status(&status))?.into_inner())
+}
+
+fn unanswered(timeout: Duration) -> Failure {
+    Failure::Unreached(format!("there was no answer within {timeout:?}"))
+}
+
+fn post(uri: Uri, headers: &HeaderMap, gzip: bool, body: Bytes) -> std::io::Result<Request<Bytes>> {
     let body = if gzip {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(&body)?;
@@ -154,8 +160,8 @@ fn post(uri: Uri, headers: &HeaderMap, gzip: bool, body: Bytes) -> std::io::Resu
     } else {
         body
     };
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = hyper::Method::POST;
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     let out = request.headers_mut();
     out.insert(header::USER_AGENT, header::HeaderValue::from_static(AGENT));

@@ -1,48 +1,36 @@
-//! Spans that wait to be sent, encoded: bounded in number and in bytes.
+//! Spans that wait to be sent: bounded in number and in bytes.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-use prost::Message as _;
 use tokio::{
     sync::mpsc::{Receiver, Sender, channel, error::TrySendError},
     time::{Duration, Instant, timeout_at},
 };
 
-use super::span::OwnedSpan;
-use crate::calls::Party;
+use super::{attributes, span::OwnedSpan};
 
-/// What a queued span takes besides its bytes: its owner's names, and the queue's own.
-const OVERHEAD: usize = 256;
-/// Bytes of spans of one request: it stays below the 4 MiB that gRPC's servers take by default.
+/// What a queued span takes besides its attributes: ids, times, its name, its owner's, the queue's own.
+const OVERHEAD: usize = size_of::<OwnedSpan>() + 128;
+/// Bytes of spans of one request: encoded they are less, and stay below the 4 MiB that gRPC's servers
+/// take by default.
 const MAX_BATCH: usize = 2 << 20;
 
-/// A span, encoded, and whose it is.
-#[derive(Debug)]
-pub(super) struct QueuedSpan {
-    pub(super) owner: Party,
-    pub(super) encoded: Vec<u8>,
-}
-
-impl QueuedSpan {
-    pub(super) fn new(OwnedSpan { owner, span }: OwnedSpan) -> Self {
-        Self {
-            owner,
-            encoded: span.encode_to_vec(),
-        }
-    }
-
-    fn size(&self) -> usize {
-        self.encoded.len() + OVERHEAD
-    }
+/// Bytes that a span takes in memory.
+fn size(span: &OwnedSpan) -> usize {
+    let span = &span.span;
+    let events = span.events.iter().map(|event| (size_of_val(event), &event.attributes));
+    let links = span.links.iter().map(|link| (size_of_val(link), &link.attributes));
+    let more = events.chain(links).map(|(own, more)| own + attributes::size(more));
+    OVERHEAD + attributes::size(&span.attributes) + more.sum::<usize>()
 }
 
 /// Where spans go in.
 #[derive(Debug)]
 pub(super) struct Entry {
-    spans: Sender<QueuedSpan>,
+    spans: Sender<Box<OwnedSpan>>,
     bytes: Arc<AtomicUsize>,
     max_bytes: usize,
 }
@@ -50,7 +38,7 @@ pub(super) struct Entry {
 /// Where they come out.
 #[derive(Debug)]
 pub(super) struct Exit {
-    spans: Receiver<QueuedSpan>,
+    spans: Receiver<Box<OwnedSpan>>,
     bytes: Arc<AtomicUsize>,
 }
 
@@ -73,15 +61,15 @@ impl Entry {
     }
 
     /// Takes a span, or gives it back when there is no room. Spans that nobody will send are gone.
-    pub(super) fn push(&self, span: QueuedSpan) -> Result<(), Option<QueuedSpan>> {
-        let size = span.size();
+    pub(super) fn push(&self, span: Box<OwnedSpan>) -> Result<(), Option<Box<OwnedSpan>>> {
+        let bytes = size(&span);
         let waiting = self.bytes.load(Ordering::Acquire);
-        if waiting > 0 && waiting + size > self.max_bytes {
+        if waiting > 0 && waiting + bytes > self.max_bytes {
             return Err(Some(span));
         }
-        self.bytes.fetch_add(size, Ordering::AcqRel);
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
         self.spans.try_send(span).map_err(|error| {
-            self.bytes.fetch_sub(size, Ordering::AcqRel);
+            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
             match error {
                 TrySendError::Full(span) => Some(span),
                 TrySendError::Closed(_) => None,
@@ -93,47 +81,51 @@ impl Entry {
 impl Exit {
     /// Waits for spans, and until there is company enough, some time has passed or nothing more can
     /// come. `None` when nothing will.
-    pub(super) async fn batch(&mut self, most: usize, delay: Duration) -> Option<Vec<QueuedSpan>> {
+    pub(super) async fn batch(&mut self, most: usize, delay: Duration) -> Option<Vec<OwnedSpan>> {
         let first = self.spans.recv().await?;
-        let mut size = first.size();
-        let mut batch = vec![first];
+        let mut bytes = size(&first);
+        let mut batch = vec![*first];
         let until = Instant::now() + delay;
-        while batch.len() < most && size < MAX_BATCH {
+        while batch.len() < most && bytes < MAX_BATCH {
             match timeout_at(until, self.spans.recv()).await {
                 Ok(Some(span)) => {
-                    size += span.size();
-                    batch.push(span);
+                    bytes += size(&span);
+                    batch.push(*span);
                 }
                 Ok(None) | Err(_) => break,
             }
         }
-        self.bytes.fetch_sub(size, Ordering::AcqRel);
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         Some(batch)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use opentelemetry::KeyValue;
 
-    fn span(bytes: usize) -> QueuedSpan {
-        QueuedSpan {
-            owner: Party::default(),
-            encoded: vec![0; bytes],
-        }
+    use super::{
+        super::{sampling::Kept, span::spans},
+        *,
+    };
+    use crate::calls::record::tests::{call, record};
+
+    /// One with a text of so many bytes.
+    fn span(bytes: usize) -> Box<OwnedSpan> {
+        let mut spans = spans(&record(call()), &Kept::default(), None);
+        let mut span = spans.remove(0);
+        span.span.attributes = vec![KeyValue::new("text", "x".repeat(bytes))];
+        Box::new(span)
     }
 
     #[test]
     fn bounded_in_number_and_in_bytes() {
-        let (entry, mut exit) = queue(4, 10_100);
+        let (entry, mut exit) = queue(4, 3 * size(&span(3000)) + size(&span(10)));
         for _ in 0..3 {
             entry.push(span(3000)).unwrap();
         }
-        assert_eq!(
-            entry.push(span(3000)).unwrap_err().unwrap().encoded.len(),
-            3000,
-            "bytes"
-        );
+        let back = entry.push(span(3000)).unwrap_err().unwrap();
+        assert!(size(&back) > 3000, "bytes");
         entry.push(span(10)).unwrap();
         assert!(entry.push(span(10)).is_err(), "number");
         let runtime = tokio::runtime::Builder::new_current_thread()

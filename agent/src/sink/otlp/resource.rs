@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, fs};
 
-use opentelemetry_proto::tonic::{common::v1::KeyValue, resource::v1::Resource};
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::Resource;
 
 use super::{attributes::Attributes, settings::OtlpSettings};
 use crate::{
@@ -36,13 +37,15 @@ impl Resources {
         common.text("host.arch", Some(arch()));
         common.text("os.type", Some("linux"));
         common.text("os.version", line("/proc/sys/kernel/osrelease").as_deref());
-        for (name, value) in &settings.resource {
-            common.0.retain(|it| it.key != *name);
-            common.named_text(name.clone(), value);
-        }
-        let named = settings.resource.iter().find(|(name, _)| name == semconv::SERVICE_NAME);
-        let service_name = settings.service_name.as_ref().or(named.map(|(_, name)| name));
-        common.0.retain(|it| it.key != semconv::SERVICE_NAME);
+        let named = |name: &str| settings.resource.iter().find(|(it, _)| it == name);
+        let service_name = settings.service_name.as_ref();
+        let service_name = service_name.or(named(semconv::SERVICE_NAME).map(|(_, value)| value));
+        let of_operator = settings
+            .resource
+            .iter()
+            .filter(|(name, _)| name != semconv::SERVICE_NAME);
+        let of_operator = of_operator.map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
+        common.0.extend(of_operator);
         Self {
             common: common.0,
             service_name: service_name.map_or("mcpsonar", String::as_str).to_owned(),
@@ -87,19 +90,10 @@ impl Resources {
         self.complete(own)
     }
 
-    /// What is known of the process itself wins over what holds for all.
-    fn complete(&self, mut own: Attributes) -> Resource {
-        let more = self
-            .common
-            .iter()
-            .filter(|it| !own.has(&it.key))
-            .cloned()
-            .collect::<Vec<_>>();
-        own.0.extend(more);
-        Resource {
-            attributes: own.0,
-            ..Resource::default()
-        }
+    /// What is known of the process itself wins over what holds for all: of two values the later counts.
+    fn complete(&self, own: Attributes) -> Resource {
+        let attributes = self.common.iter().cloned().chain(own.0);
+        Resource::builder_empty().with_attributes(attributes).build()
     }
 
     fn container(&mut self, id: &str) -> Option<&ContainerIdentity> {
@@ -161,8 +155,9 @@ mod tests {
 
     use super::*;
 
-    fn value<'a>(resource: &'a Resource, name: &str) -> Option<&'a str> {
-        super::super::attributes::tests::text(&resource.attributes, name)
+    fn value(resource: &Resource, name: &'static str) -> Option<String> {
+        let value = resource.get(&opentelemetry::Key::from_static_str(name));
+        value.map(|value| value.to_string())
     }
 
     #[test]
@@ -187,21 +182,17 @@ mod tests {
         };
         let [server, agent] = [resources.party(&server), resources.agent()];
         for resource in [&server, &agent] {
-            assert_eq!(value(resource, "deployment.environment.name"), Some("prod"));
-            assert_eq!(value(resource, "host.name"), Some("h"));
-            assert_eq!(value(resource, "os.type"), Some("linux"));
-            let mut names: Vec<_> = resource.attributes.iter().map(|it| &it.key).collect();
-            names.sort();
-            names.dedup();
-            assert_eq!(names.len(), resource.attributes.len(), "each name once");
+            assert_eq!(value(resource, "deployment.environment.name").as_deref(), Some("prod"));
+            assert_eq!(value(resource, "host.name").as_deref(), Some("h"));
+            assert_eq!(value(resource, "os.type").as_deref(), Some("linux"));
         }
-        assert_eq!(value(&server, "service.name"), Some("files"));
-        assert_eq!(value(&server, "service.version"), Some("2"));
+        assert_eq!(value(&server, "service.name").as_deref(), Some("files"));
+        assert_eq!(value(&server, "service.version").as_deref(), Some("2"));
         assert_eq!(
-            value(&server, "k8s.pod.uid"),
+            value(&server, "k8s.pod.uid").as_deref(),
             Some("0a1b2c3d-1111-2222-3333-444455556666")
         );
-        assert_eq!(value(&agent, "service.name"), Some("fleet"));
+        assert_eq!(value(&agent, "service.name").as_deref(), Some("fleet"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use opentelemetry::trace::TraceState;
+
 use crate::calls::{CallRecord, rejection_threshold};
 
 /// Who decides, by the words of `OTEL_TRACES_SAMPLER`. Calls that failed or were slow are kept by all
@@ -62,10 +64,10 @@ pub(super) struct Sampling {
 }
 
 /// How likely it was that a call was kept, as OpenTelemetry's trace state tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Kept {
-    /// Absent where someone else has decided.
-    pub(super) trace_state: Option<String>,
+    /// Empty where someone else has decided.
+    pub(super) trace_state: TraceState,
 }
 
 impl Sampling {
@@ -82,7 +84,7 @@ impl Sampling {
         };
         let follows = matches!(self.sampler, ParentAlwaysOn | ParentAlwaysOff | ParentRatio);
         match of_parent.filter(|_| follows) {
-            Some(is_sampled) => (is_sampled || always).then_some(Kept { trace_state: None }),
+            Some(is_sampled) => (is_sampled || always).then(Kept::default),
             None if always => Some(Kept::with(1.0, call)),
             None => call.trace_id.is_sampled(ratio).then(|| Kept::with(ratio, call)),
         }
@@ -97,12 +99,13 @@ impl Sampling {
 impl Kept {
     /// The trace state of a context that the wire has is its sender's.
     fn with(ratio: f64, call: &CallRecord) -> Self {
-        let own = call.trace_context.is_none() && ratio < 1.0;
+        if call.trace_context.is_some() || ratio >= 1.0 {
+            return Self::default();
+        }
+        let digits = format!("{:014x}", rejection_threshold(ratio));
+        let threshold = format!("th:{}", digits.trim_end_matches('0'));
         Self {
-            trace_state: own.then(|| {
-                let digits = format!("{:014x}", rejection_threshold(ratio));
-                format!("ot=th:{}", digits.trim_end_matches('0'))
-            }),
+            trace_state: TraceState::from_key_value([("ot", threshold)]).unwrap_or_default(),
         }
     }
 }
@@ -153,7 +156,7 @@ mod tests {
             let none = sampling(sampler, 0.0);
             assert_eq!(none.keep(&plain), None);
             for call in [&failed, &slow, &rejected] {
-                assert_eq!(none.keep(call), Some(Kept { trace_state: None }), "{sampler}");
+                assert_eq!(none.keep(call), Some(Kept::default()), "{sampler}");
             }
         }
         assert_eq!(sampling("always_off", 1.0).keep(&failed), None);
@@ -204,7 +207,7 @@ mod tests {
             .filter_map(|sequence| half.keep(&with(|call| call.sequence = sequence)))
             .collect();
         assert!((10..54).contains(&kept.len()), "{}", kept.len());
-        assert!(kept.iter().all(|kept| kept.trace_state.as_deref() == Some("ot=th:8")));
+        assert!(kept.iter().all(|kept| kept.trace_state.header() == "ot=th:8"));
         for (sampler, word) in Sampler::WORDS {
             assert_eq!((Sampler::of(word), sampler.word()), (Some(sampler), word));
         }

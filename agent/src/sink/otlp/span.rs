@@ -1,11 +1,13 @@
 //! Spans of a call after the MCP semantic conventions.
 
-use mcp_proto::{HttpVersion, Notice, TraceContext};
-use opentelemetry_proto::tonic::trace::v1::{
-    Span, Status,
-    span::{Event, Link, SpanKind},
-    status::StatusCode,
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mcp_proto::{HttpVersion, Nanos, Notice, TraceContext};
+use opentelemetry::{
+    InstrumentationScope, SpanId, TraceFlags, TraceId,
+    trace::{Event, Link, SpanContext, SpanKind, Status, TraceState},
 };
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::{attributes::Attributes, hops::Hop, names, sampling::Kept, waits};
 use crate::{
@@ -13,17 +15,11 @@ use crate::{
     sink::text::sanitise,
 };
 
-/// In `Span.flags` and `Link.flags`: whether the context is of another process is told, and it is.
-pub(super) const IS_LOCAL: u32 = 0x100;
-const IS_REMOTE: u32 = 0x300;
-/// In the flags of W3C Trace Context.
-pub(super) const SAMPLED: u32 = 1;
-
 /// A span and whose it is.
 #[derive(Debug)]
 pub(super) struct OwnedSpan {
     pub(super) owner: Party,
-    pub(super) span: Span,
+    pub(super) span: SpanData,
 }
 
 /// The spans of a call: the requester's (CLIENT) and the responder's (SERVER), of the ends that
@@ -41,14 +37,11 @@ pub(super) fn spans(call: &CallRecord, kept: &Kept, passed_on: Option<&Hop>) -> 
         };
         let mut span = span(call, operation, parent, kept);
         if other_end {
-            span.events = call.notices.iter().map(|notice| event(call, notice)).collect();
-            span.dropped_events_count = call
-                .notifications
-                .saturating_sub(u32::try_from(span.events.len()).unwrap_or(u32::MAX));
+            span.events = events(call);
         }
         if operation.role == Role::Responder {
-            span.links
-                .extend(passed_on.map(|hop| link(hop.trace_id.0, hop.span_id.0, SAMPLED, "hop")));
+            let hop = passed_on.map(|hop| link(hop.trace_id.0, hop.span_id, TraceFlags::SAMPLED, "hop"));
+            span.links.links.extend(hop);
             spans.extend(waits::spans(call, operation, &span));
         }
         spans.push(OwnedSpan {
@@ -59,57 +52,78 @@ pub(super) fn spans(call: &CallRecord, kept: &Kept, passed_on: Option<&Hop>) -> 
     spans
 }
 
-fn span(call: &CallRecord, operation: &Operation<'_>, parent: Option<ShortId>, kept: &Kept) -> Span {
-    let ambient = call.ambient_context.as_ref();
-    let link_to =
-        |context: &TraceContext| link(context.trace_id, context.parent_id, u32::from(context.flags), "ambient");
-    Span {
-        trace_id: call.trace_id.0.to_vec(),
-        span_id: operation.span_id.0.to_vec(),
-        trace_state: kept.trace_state.clone().unwrap_or_default(),
-        parent_span_id: parent.map(|parent| parent.0.to_vec()).unwrap_or_default(),
-        // Every parent is of another process. What is sent was kept, whatever the wire's flag says.
-        flags: SAMPLED | if parent.is_some() { IS_REMOTE } else { IS_LOCAL },
-        name: name(call),
-        kind: match operation.role {
+fn span(call: &CallRecord, operation: &Operation<'_>, parent: Option<ShortId>, kept: &Kept) -> SpanData {
+    let link_to = |context: &TraceContext| {
+        let flags = TraceFlags::new(context.flags);
+        link(context.trace_id, ShortId(context.parent_id), flags, "ambient")
+    };
+    let mut links = SpanLinks::default();
+    links.links.extend(call.ambient_context.as_ref().map(link_to));
+    SpanData {
+        span_context: SpanContext::new(
+            TraceId::from_bytes(call.trace_id.0),
+            SpanId::from_bytes(operation.span_id.0),
+            // What is sent was kept, whatever the wire's flag says.
+            TraceFlags::SAMPLED,
+            false,
+            kept.trace_state.clone(),
+        ),
+        parent_span_id: parent.map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.0)),
+        // Every parent is of another process.
+        parent_span_is_remote: parent.is_some(),
+        span_kind: match operation.role {
             Role::Requester => SpanKind::Client,
             Role::Responder => SpanKind::Server,
-        } as i32,
-        start_time_unix_nano: call.clock.unix(operation.start),
-        end_time_unix_nano: call.clock.unix(operation.end),
+        },
+        name: name(call).into(),
+        start_time: time(call, operation.start),
+        end_time: time(call, operation.end),
         attributes: attributes(call, operation).0,
-        links: ambient.map(link_to).into_iter().collect(),
-        // The description would be `error.message`, which is payload.
-        status: operation.error_type.as_ref().map(|_| Status {
-            code: StatusCode::Error as i32,
-            ..Status::default()
-        }),
-        ..Span::default()
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links,
+        status: status(operation.error_type.is_some()),
+        instrumentation_scope: scope(),
     }
 }
 
-fn link(trace_id: [u8; 16], span_id: [u8; 8], flags: u32, kind: &str) -> Link {
+/// The description would be `error.message`, which is payload.
+pub(super) fn status(has_failed: bool) -> Status {
+    if has_failed { Status::error("") } else { Status::Unset }
+}
+
+/// Who has instrumented it.
+pub(super) fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder("mcpsonar")
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .build()
+}
+
+pub(super) fn time(call: &CallRecord, at: Nanos) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(call.clock.unix(at))
+}
+
+fn link(trace_id: [u8; 16], span_id: ShortId, flags: TraceFlags, kind: &str) -> Link {
     let mut attributes = Attributes::default();
     attributes.text(names::LINK, Some(kind));
-    Link {
-        trace_id: trace_id.to_vec(),
-        span_id: span_id.to_vec(),
-        flags: flags | IS_REMOTE,
-        attributes: attributes.0,
-        ..Link::default()
-    }
+    let (trace_id, span_id) = (TraceId::from_bytes(trace_id), SpanId::from_bytes(span_id.0));
+    let context = SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE);
+    Link::new(context, attributes.0, 0)
+}
+
+fn events(call: &CallRecord) -> SpanEvents {
+    let mut events = SpanEvents::default();
+    events.events = call.notices.iter().map(|notice| event(call, notice)).collect();
+    let told = u32::try_from(events.events.len()).unwrap_or(u32::MAX);
+    events.dropped_count = call.notifications.saturating_sub(told);
+    events
 }
 
 fn event(call: &CallRecord, notice: &Notice) -> Event {
     let method = notice.method.unwrap_or(names::OTHER);
     let mut attributes = Attributes::default();
     attributes.text(names::MCP_METHOD_NAME, Some(method));
-    Event {
-        time_unix_nano: call.clock.unix(notice.at),
-        name: method.to_owned(),
-        attributes: attributes.0,
-        ..Event::default()
-    }
+    Event::new(method, time(call, notice.at), attributes.0, 0)
 }
 
 /// `{method} {tool or prompt}`; a resource's URI would make too many names.

@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 
 use super::*;
+use crate::calls::Party;
 use crate::calls::record::tests::{call, network, record, record_over};
 
 mod collectors;
@@ -35,8 +36,24 @@ fn to(url: &str, protocol: OtlpProtocol) -> OtlpSettings {
     OtlpSettings::to(url, protocol)
 }
 
+/// A span as the wire has it, and whose it is.
+#[derive(Debug)]
+struct OwnedSpan {
+    owner: Party,
+    span: Span,
+}
+
 fn spans_of(call: &CallRecord) -> Vec<OwnedSpan> {
-    span::spans(call, &sampling::Kept { trace_state: None }, None)
+    spans_with(call, None)
+}
+
+fn spans_with(call: &CallRecord, passed_on: Option<&hops::Hop>) -> Vec<OwnedSpan> {
+    let spans = span::spans(call, &sampling::Kept::default(), passed_on);
+    let on_the_wire = |span::OwnedSpan { owner, span }| OwnedSpan {
+        owner,
+        span: span.into(),
+    };
+    spans.into_iter().map(on_the_wire).collect()
 }
 
 /// A collector that takes one POST.
@@ -97,7 +114,13 @@ fn exported(calls: &[CallRecord]) -> Vec<(Vec<KeyValue>, Span)> {
     spans
 }
 
-use super::attributes::tests::text;
+fn text<'a>(attributes: &'a [KeyValue], name: &str) -> Option<&'a str> {
+    let value = attributes.iter().find(|it| it.key == name)?.value.as_ref()?;
+    match value.value.as_ref()? {
+        any_value::Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
 
 /// Any value as text.
 fn shown(attributes: &[KeyValue], name: &str) -> Option<String> {

@@ -2,12 +2,16 @@
 //! names, child processes.
 
 use mcp_proto::Nanos;
-use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind, status::StatusCode};
+use opentelemetry::{
+    SpanId, TraceFlags,
+    trace::{SpanContext, SpanKind},
+};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::{
     attributes::Attributes,
     names,
-    span::{IS_LOCAL, OwnedSpan, SAMPLED},
+    span::{OwnedSpan, scope, status, time},
 };
 use crate::{
     calls::{CallRecord, Operation, Phase, UpstreamKind, UpstreamWait, upstream_span},
@@ -25,29 +29,34 @@ struct Exchange<'a> {
 }
 
 /// The spans of what `responder`, whose span is `parent`, waited for.
-pub(super) fn spans(call: &CallRecord, responder: &Operation<'_>, parent: &Span) -> Vec<OwnedSpan> {
+pub(super) fn spans(call: &CallRecord, responder: &Operation<'_>, parent: &SpanData) -> Vec<OwnedSpan> {
     let exchanges = exchanges(&call.waits);
+    let context = &parent.span_context;
     let span = |(index, exchange): (u64, &Exchange<'_>)| OwnedSpan {
         owner: responder.party.cloned().unwrap_or_default(),
-        span: Span {
-            trace_id: parent.trace_id.clone(),
-            span_id: upstream_span(responder.span_id, index).0.to_vec(),
-            trace_state: parent.trace_state.clone(),
-            parent_span_id: parent.span_id.clone(),
-            flags: SAMPLED | IS_LOCAL,
-            name: name(exchange.first),
-            kind: match exchange.first.kind {
+        span: SpanData {
+            span_context: SpanContext::new(
+                context.trace_id(),
+                SpanId::from_bytes(upstream_span(responder.span_id, index).0),
+                TraceFlags::SAMPLED,
+                false,
+                context.trace_state().clone(),
+            ),
+            parent_span_id: context.span_id(),
+            parent_span_is_remote: false,
+            span_kind: match exchange.first.kind {
                 UpstreamKind::Process => SpanKind::Internal,
                 UpstreamKind::Connection | UpstreamKind::Lookup => SpanKind::Client,
-            } as i32,
-            start_time_unix_nano: call.clock.unix(exchange.first.from),
-            end_time_unix_nano: call.clock.unix(exchange.to),
+            },
+            name: name(exchange.first).into(),
+            start_time: time(call, exchange.first.from),
+            end_time: time(call, exchange.to),
             attributes: attributes(call, exchange).0,
-            status: failure(exchange.first).map(|_| Status {
-                code: StatusCode::Error as i32,
-                ..Status::default()
-            }),
-            ..Span::default()
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: status(failure(exchange.first).is_some()),
+            instrumentation_scope: scope(),
         },
     };
     (0..).zip(&exchanges).map(span).collect()

@@ -7,49 +7,22 @@ use std::{
     time::Duration,
 };
 
-use hyper::body::Bytes;
-use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
-use prost::Message;
 use tokio::{runtime::Builder, sync::watch};
 
 use super::{
     OtlpError,
     delivery::{Delivery, Fate},
+    exporter::Exporter,
     failed,
     metrics::MetricsExport,
-    queue::{Exit, QueuedSpan},
+    queue::Exit,
     resource::Resources,
     settings::{OtlpSettings, Signal},
 };
-use crate::{calls::Party, sink::Source};
+use crate::sink::Source;
 
 /// How long a request of spans is tried to be delivered: then it makes room for newer ones.
 const PATIENCE: Duration = Duration::from_secs(300);
-
-/// `ExportTraceServiceRequest` with spans that are encoded: a message within another is its bytes.
-#[derive(Clone, PartialEq, Message)]
-struct Request {
-    #[prost(message, repeated, tag = "1")]
-    resource_spans: Vec<ResourceSpans>,
-}
-
-/// `ResourceSpans`, likewise.
-#[derive(Clone, PartialEq, Message)]
-struct ResourceSpans {
-    #[prost(message, optional, tag = "1")]
-    resource: Option<Resource>,
-    #[prost(message, repeated, tag = "2")]
-    scope_spans: Vec<ScopeSpans>,
-}
-
-/// `ScopeSpans`, likewise.
-#[derive(Clone, PartialEq, Message)]
-struct ScopeSpans {
-    #[prost(message, optional, tag = "1")]
-    scope: Option<InstrumentationScope>,
-    #[prost(bytes = "vec", repeated, tag = "2")]
-    spans: Vec<Vec<u8>>,
-}
 
 /// Starts the thread, and waits until it is set up.
 pub(super) fn start(
@@ -93,8 +66,7 @@ pub(super) fn start(
 
 struct Exports {
     queue: Exit,
-    resources: Resources,
-    traces: Option<Delivery>,
+    traces: Option<(Exporter, Delivery)>,
     metrics: Option<MetricsExport>,
 }
 
@@ -110,6 +82,8 @@ impl Exports {
             url.map(|url| Delivery::new(settings, signal, url, ending.clone()))
                 .transpose()
         };
+        let traces = delivery(Signal::Traces)?;
+        let exporter = settings.url(Signal::Traces).map(|url| Exporter::new(settings, &url));
         let metrics = match (source, settings.metrics) {
             (Some(source), Some(temporality)) => {
                 delivery(Signal::Metrics)?.map(|delivery| MetricsExport::new(source, temporality, settings, delivery))
@@ -118,8 +92,7 @@ impl Exports {
         };
         Ok(Self {
             queue,
-            resources: Resources::new(settings),
-            traces: delivery(Signal::Traces)?,
+            traces: exporter.transpose()?.zip(traces),
             metrics,
         })
     }
@@ -128,19 +101,25 @@ impl Exports {
     async fn run(self, settings: &OtlpSettings, ending: watch::Receiver<bool>, fate: &Fate) {
         let Self {
             mut queue,
-            mut resources,
             traces,
             metrics,
         } = self;
         let agent = Resources::new(settings);
         let spans = async {
-            let Some(mut delivery) = traces else { return };
+            let Some((mut exporter, mut delivery)) = traces else {
+                return;
+            };
             while let Some(batch) = queue.batch(settings.batch, settings.delay).await {
                 let count = batch.len() as u64;
-                let request = request(batch, &mut resources);
-                let refused = match delivery.deliver(request, PATIENCE, fate).await {
-                    Ok(rejected) => rejected.count.min(count),
-                    Err(_told) => count,
+                let refused = match exporter.request(batch).await {
+                    Ok(request) => match delivery.deliver(request, PATIENCE, fate).await {
+                        Ok(rejected) => rejected.count.min(count),
+                        Err(_told) => count,
+                    },
+                    Err(reason) => {
+                        log::error!("spans cannot be encoded: {reason}");
+                        count
+                    }
                 };
                 fate.refused.fetch_add(refused, Ordering::AcqRel);
                 fate.delivered.fetch_add(count - refused, Ordering::AcqRel);
@@ -152,36 +131,5 @@ impl Exports {
             }
         };
         tokio::join!(spans, points);
-    }
-}
-
-/// One resource for everyone who has spans in the batch.
-fn request(batch: Vec<QueuedSpan>, resources: &mut Resources) -> Bytes {
-    let mut owners: Vec<(Party, Vec<Vec<u8>>)> = Vec::new();
-    for QueuedSpan { owner, encoded } in batch {
-        match owners.iter_mut().find(|(known, _)| *known == owner) {
-            Some((_, spans)) => spans.push(encoded),
-            None => owners.push((owner, vec![encoded])),
-        }
-    }
-    let of_owner = |(owner, spans): (Party, Vec<Vec<u8>>)| ResourceSpans {
-        resource: Some(resources.party(&owner)),
-        scope_spans: vec![ScopeSpans {
-            scope: Some(scope()),
-            spans,
-        }],
-    };
-    let request = Request {
-        resource_spans: owners.into_iter().map(of_owner).collect(),
-    };
-    request.encode_to_vec().into()
-}
-
-/// Who has instrumented it.
-pub(super) fn scope() -> InstrumentationScope {
-    InstrumentationScope {
-        name: "mcpsonar".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..InstrumentationScope::default()
     }
 }

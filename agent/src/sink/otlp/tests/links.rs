@@ -40,7 +40,7 @@ fn a_call_leads_to_the_hop_that_passes_it_on() {
         (inner.trace_id, inner.client_span_id.unwrap())
     );
     assert_eq!(hops.take(&outer), None, "once");
-    let spans = span::spans(&outer, &sampling::Kept { trace_state: None }, Some(&hop));
+    let spans = spans_with(&outer, Some(&hop));
     let [client, server] = &spans[..] else {
         panic!("{spans:?}")
     };
