@@ -5,6 +5,7 @@ mod calls;
 mod guard;
 mod listening;
 pub mod pair;
+mod posted;
 pub mod sdk;
 mod service;
 #[cfg(feature = "e2e")]
@@ -14,6 +15,7 @@ pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
 pub use calls::{check_lines, check_perfect, check_score, pick};
 pub use guard::{Guard, output_within, wait_within};
 pub use listening::Listening;
+pub use posted::Posted;
 pub use service::{Running, Service};
 #[cfg(feature = "e2e")]
 pub use tls::Certificates;

@@ -73,10 +73,12 @@ pub fn outputs(
 
 /// What the environment says, below what the command line does.
 fn settings(url: &str, otlp: &OtlpArgs, metrics: MetricsArgs) -> Result<OtlpSettings, Failure> {
+    let mut environment = otlp_environment(|name| std::env::var(name).ok())?;
+    for signal in [&mut environment.traces_only, &mut environment.metrics_only] {
+        (signal.endpoint, signal.protocol) = (None, None);
+    }
     Ok(OtlpSettings {
         endpoint: Some(url.to_owned()),
-        traces_endpoint: None,
-        metrics_endpoint: None,
         protocol: match otlp.protocol {
             OtlpProtocolArg::Grpc => OtlpProtocol::Grpc,
             OtlpProtocolArg::Http => OtlpProtocol::Http,
@@ -85,7 +87,7 @@ fn settings(url: &str, otlp: &OtlpArgs, metrics: MetricsArgs) -> Result<OtlpSett
             TemporalityArg::Cumulative => Temporality::Cumulative,
             TemporalityArg::Delta => Temporality::Delta,
         }),
-        ..otlp_environment(|name| std::env::var(name).ok())?
+        ..environment
     })
 }
 

@@ -3,7 +3,9 @@
 
 mod flag_keys;
 mod keys;
+mod otlp_keys;
 mod page;
+mod signal_keys;
 mod value;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use crate::flags::{FlagsConfig, Levels};
 use crate::history::Limits;
 use crate::sink::{DEFAULT_PROMETHEUS_ADDRESS, OtlpSettings};
 
-pub use keys::KEYS;
+pub use keys::keys;
 pub use page::page;
 pub use value::duration;
 
@@ -209,10 +211,10 @@ impl Inputs {
             Ok(None) => {}
             Err(problem) => problems.push(problem),
         }
-        loaded.set_from_environment(KEYS.iter(), &env, &mut problems);
+        loaded.set_from_environment(keys(), &env, &mut problems);
         if is_disabled(&env) {
             let off = &mut loaded.config.otlp;
-            (off.endpoint, off.traces_endpoint, off.metrics_endpoint) = (None, None, None);
+            (off.endpoint, off.traces_only.endpoint, off.metrics_only.endpoint) = (None, None, None);
             for key in ["otlp.endpoint", "otlp.traces_endpoint", "otlp.metrics_endpoint"] {
                 let source = Source::Environment("OTEL_SDK_DISABLED".to_owned());
                 loaded.sources.insert(key, source);
@@ -265,8 +267,7 @@ impl Inputs {
 pub fn otlp_environment(env: impl Fn(&str) -> Option<String>) -> Result<OtlpSettings, ConfigError> {
     let mut loaded = Loaded::default();
     let mut problems = Vec::new();
-    let keys = KEYS.iter().filter(|key| key.name.starts_with("otlp."));
-    loaded.set_from_environment(keys, &env, &mut problems);
+    loaded.set_from_environment(otlp_keys::keys(), &env, &mut problems);
     if problems.is_empty() {
         Ok(loaded.config.otlp)
     } else {
@@ -309,7 +310,7 @@ impl Loaded {
         if flag_keys::is_one(name) {
             return self.set_flag(name, value, source, problems);
         }
-        let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+        let Some(key) = keys().find(|key| key.name == name) else {
             problems.push(Problem::Unknown {
                 key: name.to_owned(),
                 source_: source,
@@ -322,7 +323,7 @@ impl Loaded {
             problems.push(Problem::Value {
                 key: key.name,
                 // Headers are credentials as often as not.
-                value: if key.name == "otlp.headers" { "***" } else { value }.to_owned(),
+                value: if key.name.ends_with("headers") { "***" } else { value }.to_owned(),
                 source_: source,
                 allowed: key.allowed,
             });
@@ -331,7 +332,7 @@ impl Loaded {
 
     /// Every key with its value and where that comes from.
     pub fn shown(&self) -> impl Iterator<Item = (&'static Key, String, Source)> {
-        KEYS.iter().map(|key| {
+        keys().map(|key| {
             let source = self.sources.get(key.name).cloned().unwrap_or(Source::Default);
             (key, (key.get)(&self.config), source)
         })

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::flags::Flag;
+use crate::sink::SignalSettings;
 
 fn load(text: &str, env: &[(&str, &str)], flags: Vec<(String, String, &'static str)>) -> Result<Loaded, ConfigError> {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -122,7 +123,7 @@ fn what_is_shown_can_be_set() {
 #[test]
 fn the_documentation_has_every_standard_variable() {
     let page = include_str!("../../../docs/otlp.md");
-    for key in KEYS {
+    for key in keys() {
         let Some(variable) = key.otel else { continue };
         let line = format!("| `{variable}` | `{}` |\n", key.name);
         assert!(page.contains(&line), "docs/otlp.md lacks\n{line}");
@@ -139,6 +140,17 @@ fn standard_variables_mean_what_they_mean_elsewhere() {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=spans"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/t.pem"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "100"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "/m.crt"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "/m.key"),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            "base2_exponential_bucket_histogram",
+        ),
         ("OTEL_TRACES_SAMPLER", "traceidratio"),
         ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "99"),
@@ -155,7 +167,21 @@ fn standard_variables_mean_what_they_mean_elsewhere() {
     };
     let expected = OtlpSettings {
         endpoint: Some("https://c:4318".to_owned()),
-        traces_endpoint: Some("https://t/x".to_owned()),
+        traces_only: SignalSettings {
+            endpoint: Some("https://t/x".to_owned()),
+            headers: Some(pairs(&[("api-key", "spans")])),
+            gzip: Some(false),
+            certificate: Some("/t.pem".into()),
+            ..SignalSettings::default()
+        },
+        metrics_only: SignalSettings {
+            protocol: Some(crate::sink::OtlpProtocol::Grpc),
+            timeout: Some(Duration::from_millis(100)),
+            client_certificate: Some("/m.crt".into()),
+            client_key: Some("/m.key".into()),
+            ..SignalSettings::default()
+        },
+        exponential: true,
         protocol: crate::sink::OtlpProtocol::Http,
         headers: pairs(&[("api-key", "a b")]),
         timeout: Duration::from_millis(2500),
@@ -171,11 +197,14 @@ fn standard_variables_mean_what_they_mean_elsewhere() {
         ..OtlpSettings::default()
     };
     assert_eq!(*otlp, expected);
-    let shown = loaded.shown().find(|(key, ..)| key.name == "otlp.headers").unwrap();
-    assert_eq!(shown.1, "api-key=***");
+    for name in ["otlp.headers", "otlp.traces_headers"] {
+        let shown = loaded.shown().find(|(key, ..)| key.name == name).unwrap();
+        assert_eq!(shown.1, "api-key=***");
+    }
     let wrong = [
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "secret"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
     ];
     let message = load("", &wrong, vec![]).unwrap_err().to_string();
@@ -183,6 +212,7 @@ fn standard_variables_mean_what_they_mean_elsewhere() {
         "environment: OTEL_TRACES_SAMPLER: otlp.sampler = \"jaeger_remote\": allowed: always_on",
         "environment: OTEL_BSP_MAX_QUEUE_SIZE: otlp.queue = \"0\"",
         "otlp.headers = \"***\"",
+        "otlp.metrics_headers = \"***\"",
     ] {
         assert!(message.contains(part), "{part} is not in {message}");
     }

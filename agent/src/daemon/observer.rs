@@ -162,7 +162,7 @@ impl Daemon {
     fn reload(&mut self) -> Result<(), DaemonError> {
         let mut config = self.inputs.load(environment)?.config;
         // The certificates that it names may have changed.
-        if settings(&config) != settings(&self.config) || config.otlp.certificate.is_some() {
+        if settings(&config) != settings(&self.config) || config.otlp.has_certificates() {
             let next = exporter(&config, &self.meter)?;
             if let Some(before) = std::mem::replace(&mut self.otlp, next) {
                 self.retire(before);

@@ -13,6 +13,7 @@ mod metrics;
 mod names;
 mod queue;
 mod resource;
+mod route;
 mod sampling;
 mod settings;
 mod span;
@@ -33,13 +34,14 @@ use self::{
     delivery::Fate,
     hops::Hops,
     queue::{Entry, queue},
+    route::Signal,
     sampling::Sampling,
-    settings::{Signal, shown},
+    settings::shown,
     span::OwnedSpan,
 };
 pub use self::{
     sampling::Sampler,
-    settings::{OtlpProtocol, OtlpSettings, check_url, pairs},
+    settings::{OtlpProtocol, OtlpSettings, SignalSettings, check_url, pairs},
 };
 use super::{Losses, Sink, Source, WhenFull};
 use crate::calls::{CallRecord, FaultRecord};
@@ -113,10 +115,10 @@ impl Otlp {
         let fate = Arc::new(Fate::default());
         let (ending, ends) = watch::channel(false);
         let thread = worker::start(settings, queue, source, Arc::clone(&fate), ends)?;
-        let traces = settings.url(Signal::Traces);
-        let name = traces.clone().or_else(|| settings.url(Signal::Metrics));
+        let traces = settings.route(Signal::Traces);
+        let name = traces.clone().or_else(|| settings.route(Signal::Metrics));
         Ok(Self {
-            name: shown(&name.unwrap_or_default()),
+            name: name.map(|route| shown(&route.url)).unwrap_or_default(),
             when_full,
             sampling: Sampling {
                 sampler: settings.sampler,

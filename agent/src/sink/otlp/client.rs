@@ -13,13 +13,7 @@ use tokio::time::error::Elapsed;
 use tonic::{Code, Status, codec::CompressionEncoding, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
 
-use super::{
-    OtlpError, OtlpProtocol,
-    codec::Raw,
-    failed,
-    settings::{OtlpSettings, Signal, check_url},
-    tls,
-};
+use super::{OtlpError, OtlpProtocol, codec::Raw, failed, route::Route, settings::check_url, tls};
 
 /// Bytes of a collector's answer by gRPC that are read; by HTTP the client has a bound of its own.
 const MAX_ANSWER: usize = 64 << 10;
@@ -63,19 +57,19 @@ enum Wire {
 
 impl Client {
     /// Connects when it is used. Within a tokio runtime.
-    pub(super) fn new(settings: &OtlpSettings, signal: Signal, url: &str) -> Result<Self, OtlpError> {
+    pub(super) fn new(route: &Route) -> Result<Self, OtlpError> {
+        let url = &*route.url;
         check_url(url)?;
-        let wire = match settings.protocol {
+        let wire = match route.protocol {
             OtlpProtocol::Grpc => {
-                let mut grpc =
-                    tonic::client::Grpc::new(tls::channel(settings, url)?).max_decoding_message_size(MAX_ANSWER);
-                if settings.gzip {
+                let mut grpc = tonic::client::Grpc::new(tls::channel(route)?).max_decoding_message_size(MAX_ANSWER);
+                if route.gzip {
                     grpc = grpc.send_compressed(CompressionEncoding::Gzip);
                 }
-                Wire::Grpc(Box::new(grpc), PathAndQuery::from_static(signal.method()))
+                Wire::Grpc(Box::new(grpc), PathAndQuery::from_static(route.signal.method()))
             }
             OtlpProtocol::Http => {
-                let client = HyperClient::new(tls::connector(settings, url)?, settings.timeout, None);
+                let client = HyperClient::new(tls::connector(route)?, route.timeout, None);
                 let uri = url
                     .parse()
                     .map_err(|error: hyper::http::uri::InvalidUri| failed(url, &error))?;
@@ -83,7 +77,7 @@ impl Client {
             }
         };
         let mut headers = HeaderMap::new();
-        for (name, value) in &settings.headers {
+        for (name, value) in &route.headers {
             let bad = || failed(url, &format!("{name} cannot be a header"));
             let name = header::HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes());
             let value = header::HeaderValue::from_str(value);
@@ -95,8 +89,8 @@ impl Client {
         Ok(Self {
             wire,
             headers,
-            timeout: settings.timeout,
-            gzip: settings.gzip,
+            timeout: route.timeout,
+            gzip: route.gzip,
         })
     }
 

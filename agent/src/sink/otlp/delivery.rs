@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     client::{Client, Failure, Rejected},
-    settings::{OtlpSettings, Signal},
+    route::{Route, Signal},
 };
 
 /// First pause after a failure; each further one is twice as long.
@@ -57,9 +57,7 @@ impl Fate {
 
 /// The way of one signal to its collector.
 pub(super) struct Delivery {
-    settings: OtlpSettings,
-    signal: Signal,
-    url: String,
+    route: Route,
     client: Client,
     /// Nothing more will come: what does not answer now will not in time.
     ending: watch::Receiver<bool>,
@@ -70,17 +68,10 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    pub(super) fn new(
-        settings: &OtlpSettings,
-        signal: Signal,
-        url: String,
-        ending: watch::Receiver<bool>,
-    ) -> Result<Self, super::OtlpError> {
+    pub(super) fn new(route: Route, ending: watch::Receiver<bool>) -> Result<Self, super::OtlpError> {
         Ok(Self {
-            client: Client::new(settings, signal, &url)?,
-            settings: settings.clone(),
-            signal,
-            url,
+            client: Client::new(&route)?,
+            route,
             ending,
             end_by: None,
             failing_since: None,
@@ -113,7 +104,7 @@ impl Delivery {
                 ),
                 Err(Failure::Unreached(reason)) => {
                     // Certificates may have been renewed.
-                    if let Ok(client) = Client::new(&self.settings, self.signal, &self.url) {
+                    if let Ok(client) = Client::new(&self.route) {
                         self.client = client;
                     }
                     (reason, jittered(pause), self.is_ending())
@@ -153,9 +144,13 @@ impl Delivery {
     fn failed(&mut self, reason: &str, fate: &Fate) {
         if self.failing_since.is_none() {
             self.failing_since = Some(Instant::now());
-            log::warn!("{} do not arrive at {}: {reason}", self.what(), super::shown(&self.url));
+            log::warn!(
+                "{} do not arrive at {}: {reason}",
+                self.what(),
+                super::shown(&self.route.url)
+            );
         }
-        fate.set_error(self.signal, Some(reason.to_owned()));
+        fate.set_error(self.route.signal, Some(reason.to_owned()));
     }
 
     fn arrived(&mut self, rejected: &Rejected, fate: &Fate) {
@@ -163,7 +158,7 @@ impl Delivery {
             log::info!(
                 "{} arrive at {} again, after {} s",
                 self.what(),
-                super::shown(&self.url),
+                super::shown(&self.route.url),
                 since.elapsed().as_secs()
             );
         }
@@ -175,14 +170,14 @@ impl Delivery {
                 rejected.reason
             );
         }
-        if self.signal == Signal::Metrics {
+        if self.route.signal == Signal::Metrics {
             fate.refused_points.fetch_add(rejected.count, Ordering::AcqRel);
         }
-        fate.set_error(self.signal, None);
+        fate.set_error(self.route.signal, None);
     }
 
     fn what(&self) -> &'static str {
-        match self.signal {
+        match self.route.signal {
             Signal::Traces => "spans",
             Signal::Metrics => "metrics",
         }

@@ -9,12 +9,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use async_trait::async_trait;
 use hyper::{Request, Response, body::Bytes};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 
-use super::{OtlpError, client::chain, failed, resource::Resources, settings::OtlpSettings, span::OwnedSpan};
+use super::{
+    OtlpError, client::chain, failed, resource::Resources, route::Route, settings::OtlpSettings, span::OwnedSpan,
+};
 use crate::calls::Party;
 
 /// Encodes spans of many resources.
@@ -25,19 +28,19 @@ pub(super) struct Exporter {
 }
 
 impl Exporter {
-    /// For requests to `url`.
-    pub(super) fn new(settings: &OtlpSettings, url: &str) -> Result<Self, OtlpError> {
+    /// Of what goes by `route`.
+    pub(super) fn new(settings: &OtlpSettings, route: &Route) -> Result<Self, OtlpError> {
         let outbox = Outbox::default();
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(outbox.clone())
-            .with_endpoint(url)
+            .with_endpoint(&route.url)
             .with_protocol(Protocol::HttpBinary)
-            .with_timeout(settings.timeout)
+            .with_timeout(route.timeout)
             .with_retry_policy(RetryPolicy::disabled())
             .build();
         Ok(Self {
-            exporter: exporter.map_err(|error| failed(url, &chain(&error)))?,
+            exporter: exporter.map_err(|error| failed(&route.url, &chain(&error)))?,
             outbox,
             resources: Resources::new(settings),
         })
@@ -85,7 +88,7 @@ impl Outbox {
     }
 }
 
-#[tonic::async_trait]
+#[async_trait]
 impl HttpClient for Outbox {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         self.bodies().extend_from_slice(request.body());

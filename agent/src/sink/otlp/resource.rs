@@ -110,8 +110,12 @@ impl Resources {
 
 fn process(own: &mut Attributes, facts: &ProcessFacts) {
     own.number(semconv::PROCESS_PID, u64::from(facts.pid));
-    own.text(semconv::PROCESS_EXECUTABLE_NAME, facts.comm.as_deref());
-    own.text("process.executable.path", facts.exe.as_deref());
+    // The program's file; the name of the main thread only where that is not to be had.
+    let exe = facts.exe.as_deref().map(|exe| exe.trim_end_matches(" (deleted)"));
+    let file = exe.and_then(|exe| exe.rsplit('/').next());
+    own.text(semconv::PROCESS_EXECUTABLE_NAME, file.or(facts.comm.as_deref()));
+    own.text("process.executable.path", exe);
+    own.text("process.command", facts.cmdline.first().map(String::as_str));
     own.texts("process.command_args", &facts.cmdline);
     own.text("process.linux.cgroup", facts.cgroup.as_deref());
 }
@@ -176,6 +180,9 @@ mod tests {
             version: Some("2".into()),
             facts: Some(Arc::new(ProcessFacts {
                 pid: 7,
+                comm: Some("MainThread".to_owned()),
+                exe: Some("/usr/bin/node (deleted)".to_owned()),
+                cmdline: ["node", "server.js"].map(str::to_owned).to_vec(),
                 cgroup: Some("/kubepods/besteffort/pod0a1b2c3d-1111-2222-3333-444455556666/x".to_owned()),
                 ..ProcessFacts::default()
             })),
@@ -188,6 +195,12 @@ mod tests {
         }
         assert_eq!(value(&server, "service.name").as_deref(), Some("files"));
         assert_eq!(value(&server, "service.version").as_deref(), Some("2"));
+        assert_eq!(value(&server, "process.executable.name").as_deref(), Some("node"));
+        assert_eq!(
+            value(&server, "process.executable.path").as_deref(),
+            Some("/usr/bin/node")
+        );
+        assert_eq!(value(&server, "process.command").as_deref(), Some("node"));
         assert_eq!(
             value(&server, "k8s.pod.uid").as_deref(),
             Some("0a1b2c3d-1111-2222-3333-444455556666")

@@ -4,11 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use percent_encoding::percent_decode_str;
 
-use super::{OtlpError, sampling::Sampler};
+use super::{OtlpError, route::Signal, sampling::Sampler};
 use crate::metrics::Temporality;
 
 /// Pairs of `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES`.
-type Pairs = Vec<(String, String)>;
+pub(super) type Pairs = Vec<(String, String)>;
 
 /// How to speak to the collector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +19,32 @@ pub enum OtlpProtocol {
     Http,
 }
 
+/// What one signal has for itself, instead of what holds for both.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SignalSettings {
+    /// URL, as it is.
+    pub endpoint: Option<String>,
+    /// How to speak to the collector.
+    pub protocol: Option<OtlpProtocol>,
+    /// Sent with every request.
+    pub headers: Option<Pairs>,
+    /// How long one request may take.
+    pub timeout: Option<Duration>,
+    /// Whether requests are compressed.
+    pub gzip: Option<bool>,
+    /// PEM file of the authorities that the collector's certificate is checked by.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the certificate that the agent shows.
+    pub client_certificate: Option<PathBuf>,
+    /// PEM file of its key.
+    pub client_key: Option<PathBuf>,
+}
+
 /// What is sent where, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtlpSettings {
     /// Base URL of the collector.
     pub endpoint: Option<String>,
-    /// URL for traces, as it is, instead.
-    pub traces_endpoint: Option<String>,
-    /// URL for metrics, as it is, instead.
-    pub metrics_endpoint: Option<String>,
     /// How to speak to it.
     pub protocol: OtlpProtocol,
     /// Sent with every request.
@@ -42,6 +59,10 @@ pub struct OtlpSettings {
     pub client_certificate: Option<PathBuf>,
     /// PEM file of its key.
     pub client_key: Option<PathBuf>,
+    /// What is otherwise for spans.
+    pub traces_only: SignalSettings,
+    /// What is otherwise for metrics.
+    pub metrics_only: SignalSettings,
     /// Who decides which calls become spans.
     pub sampler: Sampler,
     /// Share of traces that it keeps.
@@ -72,8 +93,6 @@ impl Default for OtlpSettings {
     fn default() -> Self {
         Self {
             endpoint: None,
-            traces_endpoint: None,
-            metrics_endpoint: None,
             protocol: OtlpProtocol::Grpc,
             headers: Vec::new(),
             timeout: Duration::from_secs(10),
@@ -81,6 +100,8 @@ impl Default for OtlpSettings {
             certificate: None,
             client_certificate: None,
             client_key: None,
+            traces_only: SignalSettings::default(),
+            metrics_only: SignalSettings::default(),
             sampler: Sampler::default(),
             ratio: 1.0,
             slow: Duration::from_secs(1),
@@ -108,57 +129,19 @@ impl OtlpSettings {
         }
     }
 
+    /// Whether files of certificates are named, which may change while these settings do not.
+    #[must_use]
+    pub fn has_certificates(&self) -> bool {
+        let routes = [Signal::Traces, Signal::Metrics].map(|signal| self.route(signal));
+        let mut named = routes.iter().flatten();
+        named.any(|route| route.certificate.is_some() || route.client_certificate.is_some())
+    }
+
     /// Whether anything is sent.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.url(Signal::Traces).is_some() || (self.metrics.is_some() && self.url(Signal::Metrics).is_some())
-    }
-
-    /// Where the signal goes; of gRPC only the authority counts.
-    pub(super) fn url(&self, signal: Signal) -> Option<String> {
-        let own = match signal {
-            Signal::Traces => &self.traces_endpoint,
-            Signal::Metrics => &self.metrics_endpoint,
-        };
-        match (own, &self.endpoint, self.protocol) {
-            (Some(own), _, _) => Some(own.clone()),
-            (None, Some(base), OtlpProtocol::Grpc) => Some(base.clone()),
-            (None, Some(base), OtlpProtocol::Http) => Some(signal.below(base)),
-            (None, None, _) => None,
-        }
-    }
-}
-
-/// A kind of telemetry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signal {
-    Traces,
-    Metrics,
-}
-
-impl Signal {
-    /// Where it is posted to, below a base URL.
-    pub(super) fn path(self) -> &'static str {
-        match self {
-            Self::Traces => "/v1/traces",
-            Self::Metrics => "/v1/metrics",
-        }
-    }
-
-    /// The method of gRPC that takes it.
-    pub(super) fn method(self) -> &'static str {
-        match self {
-            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        }
-    }
-
-    /// A base that is the URL of one signal already is that of its sibling too.
-    fn below(self, base: &str) -> String {
-        let base = base.trim_end_matches('/');
-        let ends = [Self::Traces, Self::Metrics].map(Self::path);
-        let base = ends.iter().find_map(|end| base.strip_suffix(end)).unwrap_or(base);
-        format!("{base}{}", self.path())
+        let goes = |signal| self.route(signal).is_some();
+        goes(Signal::Traces) || (self.metrics.is_some() && goes(Signal::Metrics))
     }
 }
 
@@ -231,28 +214,6 @@ mod tests {
             assert!(check_url(bad).is_err(), "{bad}");
         }
         assert_eq!(shown("http://u:p@h/x?token=1"), "http://***@h/x?***");
-    }
-
-    #[test]
-    fn where_signals_go() {
-        let urls = |settings: &OtlpSettings| [Signal::Traces, Signal::Metrics].map(|signal| settings.url(signal));
-        for (base, traces, metrics) in [
-            ("http://h:4318", "http://h:4318/v1/traces", "http://h:4318/v1/metrics"),
-            ("http://h/otlp/", "http://h/otlp/v1/traces", "http://h/otlp/v1/metrics"),
-            ("http://h/v1/traces", "http://h/v1/traces", "http://h/v1/metrics"),
-        ] {
-            let settings = OtlpSettings::to(base, OtlpProtocol::Http);
-            assert_eq!(urls(&settings), [traces, metrics].map(|url| Some(url.to_owned())));
-        }
-        let apart = OtlpSettings {
-            metrics_endpoint: Some("http://m/x".to_owned()),
-            ..OtlpSettings::to("http://h:1", OtlpProtocol::Grpc)
-        };
-        assert_eq!(
-            urls(&apart),
-            ["http://h:1", "http://m/x"].map(|url| Some(url.to_owned()))
-        );
-        assert!(apart.is_on() && !OtlpSettings::default().is_on());
     }
 
     #[test]

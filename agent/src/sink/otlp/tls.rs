@@ -11,27 +11,28 @@ use rustls::{
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use super::{OtlpError, client::chain, failed, settings::OtlpSettings};
+use super::{OtlpError, client::chain, failed, route::Route};
 
 /// While a connection is idle, it is looked after: a collector that has gone away is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// A channel of gRPC. It connects when it is used. Within a tokio runtime.
-pub(super) fn channel(settings: &OtlpSettings, url: &str) -> Result<Channel, OtlpError> {
+pub(super) fn channel(route: &Route) -> Result<Channel, OtlpError> {
+    let url = &*route.url;
     let failed = |error: tonic::transport::Error| failed(url, &chain(&error));
     let mut endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(failed)?
-        .connect_timeout(settings.timeout)
+        .connect_timeout(route.timeout)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .user_agent(concat!("mcpsonar/", env!("CARGO_PKG_VERSION")))
         .map_err(failed)?;
     if url.starts_with("https://") {
         let mut tls = ClientTlsConfig::new();
-        tls = match &settings.certificate {
+        tls = match &route.certificate {
             Some(path) => tls.ca_certificate(Certificate::from_pem(read(url, path)?)),
             None => tls.with_native_roots(),
         };
-        if let Some((certificate, key)) = identity(settings, url)? {
+        if let Some((certificate, key)) = identity(route)? {
             tls = tls.identity(Identity::from_pem(read(url, certificate)?, read(url, key)?));
         }
         endpoint = endpoint.tls_config(tls).map_err(failed)?;
@@ -40,15 +41,16 @@ pub(super) fn channel(settings: &OtlpSettings, url: &str) -> Result<Channel, Otl
 }
 
 /// What a client of HTTP connects with.
-pub(super) fn connector(settings: &OtlpSettings, url: &str) -> Result<HttpsConnector<HttpConnector>, OtlpError> {
+pub(super) fn connector(route: &Route) -> Result<HttpsConnector<HttpConnector>, OtlpError> {
+    let url = &*route.url;
     let mut http = HttpConnector::new();
     http.enforce_http(false);
-    http.set_connect_timeout(Some(settings.timeout));
+    http.set_connect_timeout(Some(route.timeout));
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(url, &error))?
-        .with_root_certificates(roots(settings, url)?);
-    let config = match identity(settings, url)? {
+        .with_root_certificates(roots(route)?);
+    let config = match identity(route)? {
         Some((certificate, key)) => {
             let bad = |path: &Path, error: &dyn std::fmt::Display| failed(url, &format!("{}: {error}", path.display()));
             let chain = certificates(url, certificate)?;
@@ -63,13 +65,14 @@ pub(super) fn connector(settings: &OtlpSettings, url: &str) -> Result<HttpsConne
     Ok(builder.https_or_http().enable_http1().wrap_connector(http))
 }
 
-fn roots(settings: &OtlpSettings, url: &str) -> Result<RootCertStore, OtlpError> {
+fn roots(route: &Route) -> Result<RootCertStore, OtlpError> {
+    let url = &*route.url;
     let mut roots = RootCertStore::empty();
     // Nothing of it is needed for a URL without TLS, and not every host has any.
     if !url.starts_with("https://") {
         return Ok(roots);
     }
-    match &settings.certificate {
+    match &route.certificate {
         Some(path) => {
             for certificate in certificates(url, path)? {
                 let added = roots.add(certificate);
@@ -103,8 +106,9 @@ fn certificates(url: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// Certificate and key, which are nothing without each other.
-fn identity<'a>(settings: &'a OtlpSettings, url: &str) -> Result<Option<(&'a Path, &'a Path)>, OtlpError> {
-    match (&settings.client_certificate, &settings.client_key) {
+fn identity(route: &Route) -> Result<Option<(&Path, &Path)>, OtlpError> {
+    let url = &*route.url;
+    match (&route.client_certificate, &route.client_key) {
         (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
         (None, None) => Ok(None),
         (Some(_), None) => Err(failed(url, &"otlp.client_certificate needs otlp.client_key")),

@@ -17,7 +17,8 @@ use super::{
     metrics::MetricsExport,
     queue::Exit,
     resource::Resources,
-    settings::{OtlpSettings, Signal},
+    route::Signal,
+    settings::OtlpSettings,
 };
 use crate::sink::Source;
 
@@ -77,24 +78,21 @@ impl Exports {
         source: Option<Source>,
         ending: &watch::Receiver<bool>,
     ) -> Result<Self, OtlpError> {
-        let delivery = |signal: Signal| {
-            let url = settings.url(signal);
-            url.map(|url| Delivery::new(settings, signal, url, ending.clone()))
-                .transpose()
+        let traces = match settings.route(Signal::Traces) {
+            Some(route) => {
+                let delivery = Delivery::new(route.clone(), ending.clone())?;
+                Some((Exporter::new(settings, &route)?, delivery))
+            }
+            None => None,
         };
-        let traces = delivery(Signal::Traces)?;
-        let exporter = settings.url(Signal::Traces).map(|url| Exporter::new(settings, &url));
-        let metrics = match (source, settings.metrics) {
-            (Some(source), Some(temporality)) => {
-                delivery(Signal::Metrics)?.map(|delivery| MetricsExport::new(source, temporality, settings, delivery))
+        let metrics = match (source, settings.metrics, settings.route(Signal::Metrics)) {
+            (Some(source), Some(temporality), Some(route)) => {
+                let delivery = Delivery::new(route, ending.clone())?;
+                Some(MetricsExport::new(source, temporality, settings, delivery))
             }
             _ => None,
         };
-        Ok(Self {
-            queue,
-            traces: exporter.transpose()?.zip(traces),
-            metrics,
-        })
+        Ok(Self { queue, traces, metrics })
     }
 
     /// Spans and metrics do not wait for each other.

@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::{
 use tonic::codec::CompressionEncoding;
 
 use super::{
-    super::{Otlp, OtlpProtocol, client::Rejected, settings::Signal},
+    super::{Otlp, OtlpProtocol, SignalSettings, client::Rejected, route::Signal},
     *,
 };
 use crate::{
@@ -72,7 +72,10 @@ fn http_collector(statuses: &'static [&'static str]) -> (SocketAddr, Posts) {
 /// Sends the metrics of `metering` only.
 fn start(address: SocketAddr, metering: &Metering, temporality: Temporality, interval: Duration) -> Otlp {
     let settings = OtlpSettings {
-        metrics_endpoint: Some(format!("http://{address}/v1/metrics")),
+        metrics_only: SignalSettings {
+            endpoint: Some(format!("http://{address}/v1/metrics")),
+            ..SignalSettings::default()
+        },
         metrics: Some(temporality),
         interval,
         protocol: OtlpProtocol::Http,
@@ -322,8 +325,7 @@ fn over_grpc_with_headers() {
             ..OtlpSettings::to(format!("http://{address}"), OtlpProtocol::Grpc)
         };
         let (_ending, ends) = watch::channel(false);
-        let url = format!("http://{address}");
-        let mut delivery = Delivery::new(&settings, Signal::Metrics, url, ends).unwrap();
+        let mut delivery = Delivery::new(settings.route(Signal::Metrics).unwrap(), ends).unwrap();
         let resources = Resources::new(&settings);
         for request in requests(&metering.source().snapshot(), Temporality::Cumulative, &resources) {
             let request = request.encode_to_vec().into();

@@ -97,13 +97,10 @@ impl Collector {
                     let scopes = request.resource_spans.iter().flat_map(|of| &of.scope_spans);
                     let count: usize = scopes.map(|scope| scope.spans.len()).sum();
                     self.spans.fetch_add(count as u64, Ordering::AcqRel);
-                    let mut answer = ExportTraceServiceResponse::default();
-                    if let Manner::Partial(rejected) = manner {
-                        answer.partial_success = Some(ExportTracePartialSuccess {
-                            rejected_spans: rejected.cast_signed(),
-                            error_message: "enough\u{1b}[31m".to_owned(),
-                        });
-                    }
+                    let answer = match manner {
+                        Manner::Partial(refused) => partial(refused),
+                        _ => partial(0),
+                    };
                     let answer = answer.encode_to_vec();
                     write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", answer.len())?;
                     stream.write_all(&answer)?;
@@ -122,6 +119,17 @@ impl Collector {
             }
             stream.flush()?;
         }
+    }
+}
+
+/// The answer of one that has refused so many spans.
+fn partial(refused: u64) -> ExportTraceServiceResponse {
+    let partial_success = ExportTracePartialSuccess {
+        rejected_spans: refused.cast_signed(),
+        error_message: "enough\u{1b}[31m".to_owned(),
+    };
+    ExportTraceServiceResponse {
+        partial_success: (refused > 0).then_some(partial_success),
     }
 }
 
@@ -302,6 +310,8 @@ fn a_file_does_not_wait_for_ever() {
 /// gRPC that answers with the status of the moment.
 struct Grpc {
     status: Arc<Mutex<Option<tonic::Status>>>,
+    /// Spans that it refuses of those that it takes.
+    refuses: Arc<AtomicU64>,
     spans: Arc<AtomicU64>,
 }
 
@@ -318,7 +328,7 @@ impl TraceService for Grpc {
         let scopes = request.resource_spans.iter().flat_map(|of| &of.scope_spans);
         let count: usize = scopes.map(|scope| scope.spans.len()).sum();
         self.spans.fetch_add(count as u64, Ordering::AcqRel);
-        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+        Ok(tonic::Response::new(partial(self.refuses.load(Ordering::Acquire))))
     }
 }
 
@@ -327,9 +337,11 @@ fn those_of_grpc() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let (status, spans) = (Arc::new(Mutex::new(None)), Arc::new(AtomicU64::new(0)));
+    let status = Arc::new(Mutex::new(None));
+    let [refuses, spans] = [Arc::default(), Arc::default()];
     let service = Grpc {
         status: Arc::clone(&status),
+        refuses: Arc::clone(&refuses),
         spans: Arc::clone(&spans),
     };
     let mut otlp = Otlp::start(
@@ -368,8 +380,13 @@ fn those_of_grpc() {
     *status.lock().unwrap() = None;
     export(&mut otlp, 1);
     wait_until("it takes the next", || delivered(&otlp) == 6);
-    assert_eq!(account(&mut otlp, 4), [2, 0]);
-    assert_eq!(spans.load(Ordering::Acquire), 6);
+    refuses.store(1, Ordering::Release);
+    export(&mut otlp, 1);
+    wait_until("it takes one of two", || {
+        otlp.losses()[1].1 == 3 && delivered(&otlp) == 7
+    });
+    assert_eq!(account(&mut otlp, 5), [3, 0]);
+    assert_eq!(spans.load(Ordering::Acquire), 8);
 }
 
 #[test]
