@@ -28,6 +28,7 @@ way! {
     pipe_read_threads: "pipe" "--read" "threads";
     pipe_read_small: "pipe" "--read-size" "100";
     pipe_writev: "pipe" "--write" "writev";
+    pipe_write_scattered: "pipe" "--write" "scattered";
     pipe_pwritev2: "pipe" "--write" "pwritev2";
     pipe_write_threads: "pipe" "--write" "threads";
     pair_read: "pair" "--read" "read";
@@ -37,6 +38,7 @@ way! {
     pair_recvmsg: "pair" "--read" "recvmsg";
     pair_read_threads: "pair" "--read" "threads";
     pair_writev: "pair" "--write" "writev";
+    pair_write_scattered: "pair" "--write" "scattered";
     pair_pwritev2: "pair" "--write" "pwritev2";
     pair_send: "pair" "--write" "send";
     pair_sendmsg: "pair" "--write" "sendmsg";

@@ -13,6 +13,7 @@ enum Seen {
     Response(Box<ResponseHead>),
     Body(Vec<u8>),
     Missing(u64),
+    Resumed,
     End,
     Cut,
     Switched,
@@ -136,6 +137,7 @@ fn note(seen: &mut Vec<(ExchangeKey, Seen)>, exchange: ExchangeKey, part: Part<'
             Seen::Body(bytes.to_vec())
         }
         Part::Missing(len) => Seen::Missing(len),
+        Part::Resumed => Seen::Resumed,
         Part::End => Seen::End,
         Part::Cut => Seen::Cut,
         Part::Switched => Seen::Switched,
