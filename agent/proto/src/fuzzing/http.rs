@@ -187,11 +187,17 @@ pub(super) fn h1(data: &[u8]) {
     }
 }
 
-/// A chunked body, behind the head that announces it.
+/// A chunked body, behind the head that announces it; then as a stream of events, which goes on behind gaps.
 pub(super) fn chunked(data: &[u8]) {
-    let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
-    bytes.extend_from_slice(data);
-    check(|| H1::responses(false), &bytes, true);
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    check(|| H1::responses(false), &[HEAD, data].concat(), true);
+    let stream = || {
+        let mut h1 = H1::responses(false);
+        h1.push(0, HEAD, &limits());
+        h1.streams();
+        h1
+    };
+    check(stream, data, false);
 }
 
 /// HTTP/2: as [`h1`]; bit 2 puts what opens a connection before the data.
