@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::limits::MAX_CGROUPS;
 use super::{Depth, HostCounters, ProcessCounters, read_process};
 use crate::host::{CgroupCounters, Hierarchies, LimitingDirs, cgroup_path};
+
+/// After so long the groups above a group are looked at again: a limit may have been set on one.
+const RENEWED: Duration = Duration::from_secs(60);
 
 /// Where samples come from: the running host, or a test.
 pub trait Source {
@@ -25,7 +29,7 @@ pub trait Source {
 #[derive(Debug)]
 pub struct LiveSource {
     hierarchies: Hierarchies,
-    dirs: BTreeMap<Arc<str>, LimitingDirs>,
+    dirs: BTreeMap<Arc<str>, (LimitingDirs, Instant)>,
 }
 
 impl Default for LiveSource {
@@ -50,16 +54,18 @@ impl Source for LiveSource {
         let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
         let groups: Vec<_> = process.cgroups().ok()?.into_iter().collect();
         let path: Arc<str> = cgroup_path(groups.iter().cloned())?.into();
-        if self.dirs.len() < MAX_CGROUPS || self.dirs.contains_key(&path) {
-            // Asked for anew each time: a limit may have been set on a group above.
-            self.dirs
-                .insert(Arc::clone(&path), self.hierarchies.dirs(groups).limiting());
+        // Many processes share a group.
+        let known = self.dirs.get(&path);
+        let is_fresh = known.is_some_and(|(_, since)| since.elapsed() < RENEWED);
+        if !is_fresh && (self.dirs.len() < MAX_CGROUPS || known.is_some()) {
+            let dirs = self.hierarchies.dirs(groups).limiting();
+            self.dirs.insert(Arc::clone(&path), (dirs, Instant::now()));
         }
         Some(path)
     }
 
     fn cgroup(&mut self, path: &Arc<str>) -> Option<CgroupCounters> {
-        self.dirs.get(path).map(LimitingDirs::read)
+        self.dirs.get(path).map(|(dirs, _)| dirs.read())
     }
 
     fn forget_cgroup(&mut self, path: &Arc<str>) {

@@ -38,6 +38,7 @@ pub struct Report {
 enum Order {
     Watch(u32),
     Forget(u32),
+    Attend(BTreeSet<u32>),
 }
 
 /// A sampler in a thread of its own. It ends when this is dropped.
@@ -46,6 +47,7 @@ pub struct SamplerThread {
     orders: SyncSender<Order>,
     reports: Receiver<Report>,
     watched: BTreeSet<u32>,
+    attended: BTreeSet<u32>,
 }
 
 impl SamplerThread {
@@ -63,6 +65,7 @@ impl SamplerThread {
             orders,
             reports,
             watched: BTreeSet::new(),
+            attended: BTreeSet::new(),
         })
     }
 
@@ -78,6 +81,13 @@ impl SamplerThread {
         // A thread that is behind will find by itself that the process is gone.
         if self.watched.remove(&pid) {
             self.orders.try_send(Order::Forget(pid)).unwrap_or_default();
+        }
+    }
+
+    /// Looks more closely at those of the watched processes that have something to do.
+    pub fn attend(&mut self, pids: BTreeSet<u32>) {
+        if self.attended != pids && self.orders.try_send(Order::Attend(pids.clone())).is_ok() {
+            self.attended = pids;
         }
     }
 
@@ -145,6 +155,7 @@ fn run(settings: Settings, inbox: &Receiver<Order>, outbox: &SyncSender<Report>)
                     watched.remove(&pid);
                     sampler.forget(pid);
                 }
+                Order::Attend(pids) => sampler.attend(pids, monotonic()),
             }
         }
     }
