@@ -8,6 +8,7 @@
 
 pub(crate) mod ledger;
 mod switch;
+pub(crate) mod syscalls;
 
 use agent_abi::{Counter, ENTRY_SLOTS, MAX_TIMED_PROCESSES, MAX_TIMED_THREADS, TIMED_SLOTS, Totals, flags};
 use aya_ebpf::bindings::BPF_NOEXIST;
@@ -137,6 +138,24 @@ fn begin(tgid: u32) {
     }
 }
 
+/// The current thread enters the syscall `number`.
+#[inline(always)]
+pub(crate) fn syscall_entered(number: u32) {
+    let thread = Thread::current();
+    if is_timed(thread.tgid()) {
+        syscalls::syscall_entered(thread.pid_tgid, number);
+    }
+}
+
+/// It leaves the syscall that it is in.
+#[inline(always)]
+pub(crate) fn syscall_left() {
+    let thread = Thread::current();
+    if is_timed(thread.tgid()) {
+        syscalls::syscall_left(thread.pid_tgid);
+    }
+}
+
 /// Whether the process is timed and may tell of a wait at `now`: of so many in so long.
 #[inline(always)]
 pub(crate) fn may_tell(tgid: u32, now: u64) -> bool {
@@ -201,6 +220,13 @@ pub(crate) extern "C" fn account(depth: u32) -> u32 {
     record.totals.bytes = process.bytes;
     record.totals.faults = process.faults + faults_since(task, walk::current_task());
     record.flags |= flags::TIMED;
+    if record.flags & flags::UNJUDGED == 0 {
+        if record.flags & flags::READ != 0 {
+            syscalls::begin(task.slot, record.exited);
+        } else {
+            syscalls::tell_syscalls(task.slot, pid_tgid, record.entered);
+        }
+    }
     let written = if record.flags & flags::READ == 0 {
         record.entered
     } else {

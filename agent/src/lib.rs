@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod flags;
+pub mod health;
 pub mod history;
 pub mod hooks;
 pub mod host;

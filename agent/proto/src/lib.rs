@@ -30,6 +30,7 @@ mod rpc;
 mod slab;
 mod stats;
 mod stream;
+mod survey;
 mod timeline;
 mod track;
 mod tracker;
@@ -43,5 +44,6 @@ pub use call::{
 pub use event::{Event, Fault, FaultKind, Verdict};
 pub use limits::Limits;
 pub use stats::Stats;
+pub use survey::{Conversation, OpenCall, Stage, StreamCounts};
 pub use tracker::Tracker;
 pub use transfer::{Carrier, ConnectionId, Content, Nanos, PairId, ProcessId, Side, StreamId, Transfer};

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use super::{
     causes::{Account, Resources, Upstream},
     parts::{Instants, Parts, micros},
+    syscalls::SyscallTime,
     trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId, session_id},
 };
 use crate::host::{ClockOffset, ProcessFacts};
@@ -95,6 +96,8 @@ pub struct CallRecord {
     pub dominant_cause: Option<&'static str>,
     /// Whom the server waited for.
     pub upstreams: Vec<Upstream>,
+    /// In which system calls the server was meanwhile.
+    pub syscalls: Vec<SyscallTime>,
     /// Whether other calls of the server overlap it, and share its causes.
     pub shared_window: bool,
     /// What the server's process used meanwhile.
@@ -264,6 +267,7 @@ impl CallRecord {
             causes_us: account.causes,
             dominant_cause: account.dominant,
             upstreams: account.upstreams,
+            syscalls: account.syscalls,
             shared_window: shared,
             resources: account.resources,
             loss: call.loss,
@@ -326,7 +330,7 @@ fn address(address: SocketAddr) -> Box<str> {
     address.to_string().into()
 }
 
-fn transport_code(transport: Transport) -> &'static str {
+pub(super) fn transport_code(transport: Transport) -> &'static str {
     match transport {
         Transport::Stdio => "stdio",
         Transport::Socket => "socket",
@@ -358,7 +362,7 @@ fn has_session(call: &Call) -> bool {
 }
 
 /// The wire's token as JSON. Should it not be JSON after all, it becomes a string.
-fn raw_token(token: &str) -> Box<RawValue> {
+pub(super) fn raw_token(token: &str) -> Box<RawValue> {
     RawValue::from_string(token.to_owned())
         .or_else(|_| serde_json::value::to_raw_value(token))
         .unwrap_or_else(|_| RawValue::NULL.to_owned())
@@ -374,7 +378,7 @@ fn result_type_code(result_type: ResultType) -> Box<str> {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn direction<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(match direction {
         Direction::ClientToServer => "client_to_server",
         Direction::ServerToClient => "server_to_client",

@@ -1,22 +1,22 @@
 //! Flags while tracing: the sampler beside, the engine fed, its events written out.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use mcp_proto::Nanos;
 
 use super::Failure;
-use crate::calls::Output;
-use crate::flags::{CallInput, Engine, FaultInput, FlagEvent, InFlight, Levels, Subject, definition};
-use crate::host::{ClockOffset, SamplerThread, Settings};
+use crate::calls::{Output, Survey};
+use crate::flags::{FlagEvent, FlagsConfig, Levels, definition};
+use crate::health::Health;
+use crate::host::ClockOffset;
 use crate::sink::sanitise;
 
 /// Raises flags for those who take part in calls, and writes them down.
 #[derive(Debug)]
 pub(super) struct Events {
-    engine: Engine,
-    sampler: SamplerThread,
+    health: Health,
     path: PathBuf,
     file: File,
     /// Whether people are told too.
@@ -24,23 +24,23 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Events to a file, and to the standard error if `aloud`.
+    /// Events to a file, by the thresholds of another if there is one, and to the standard error if `aloud`.
     ///
     /// # Errors
-    /// When the file cannot be created or there is no thread for the sampler.
-    pub(super) fn open(path: &Path, aloud: bool) -> Result<Self, Failure> {
+    /// When the thresholds make no sense, the file cannot be created or there is no thread for the sampler.
+    pub(super) fn open(path: &Path, thresholds: Option<&Path>, aloud: bool) -> Result<Self, Failure> {
+        let levels = thresholds.map_or_else(|| Ok(Levels::default()), levels)?;
         let file = File::create(path).map_err(|source| Failure::File {
             action: "create the file for events",
             path: path.to_owned(),
             source,
         })?;
-        let sampler = SamplerThread::spawn(Settings::default()).map_err(|source| Failure::Io {
+        let health = Health::start(levels).map_err(|source| Failure::Io {
             what: "cannot start a thread: for the sampler".to_owned(),
             source,
         })?;
         Ok(Self {
-            engine: Engine::new(Levels::default(), ClockOffset::default()),
-            sampler,
+            health,
             path: path.to_owned(),
             file,
             aloud,
@@ -49,31 +49,27 @@ impl Events {
 
     /// Observation begins: this is the time of day.
     pub(super) fn begin(&mut self, clock: ClockOffset) {
-        self.engine = Engine::new(Levels::default(), clock);
+        self.health.begin(clock);
     }
 
     /// Takes a call or a fault, and has its server watched.
     pub(super) fn output(&mut self, output: &Output) {
-        match output {
-            Output::Call(call) => {
-                let call = CallInput::from(&**call);
-                self.engine.call(&call);
-                // The client's end is what makes an orphan of its server.
-                if let Some(client) = call.client {
-                    self.sampler.watch(client.pid);
-                }
-                if let Some(server) = call.server {
-                    self.sampler.watch(server.pid);
-                    // Calls in flight are not known here; that bytes have moved is.
-                    let flight = InFlight {
-                        last_byte: Some(call.ended),
-                        ..InFlight::default()
-                    };
-                    self.engine.in_flight(server.pid, flight, call.ended);
-                }
-            }
-            Output::Fault(fault) => self.engine.fault(&FaultInput::from(fault)),
-        }
+        self.health.output(output);
+    }
+
+    /// Whether it is time for [`Events::survey`].
+    pub(super) fn wants_survey(&self, now: Nanos) -> bool {
+        self.health.wants_survey(now)
+    }
+
+    /// Takes what is under way.
+    pub(super) fn survey(&mut self, survey: &Survey) {
+        self.health.survey(survey);
+    }
+
+    /// The kernel kills a process for want of memory.
+    pub(super) fn oom_killed(&mut self, pid: u32, at: Nanos) {
+        self.health.oom_killed(pid, at);
     }
 
     /// Takes what the sampler has found and writes what follows from it.
@@ -81,14 +77,8 @@ impl Events {
     /// # Errors
     /// When the file takes no more.
     pub(super) fn tick(&mut self, now: Nanos) -> Result<(), Failure> {
-        while let Some(report) = self.sampler.poll() {
-            self.engine.samples(&report.samples, report.at);
-            for (pid, ends) in &report.ends {
-                self.engine.ends(*pid, ends, report.at);
-            }
-        }
-        self.engine.tick(now);
-        while let Some(event) = self.engine.poll_event() {
+        self.health.tick(now, |_| {});
+        while let Some(event) = self.health.poll_event() {
             if self.aloud {
                 // Whoever closed the standard error does not want to know.
                 writeln!(io::stderr(), "mcpsonar: {}", line(&event)).unwrap_or_default();
@@ -109,21 +99,26 @@ impl Events {
     }
 }
 
+/// The thresholds that a file says.
+fn levels(path: &Path) -> Result<Levels, Failure> {
+    let failed = |source| Failure::File {
+        action: "use the thresholds",
+        path: path.to_owned(),
+        source,
+    };
+    let config: FlagsConfig =
+        serde_json::from_slice(&fs::read(path).map_err(failed)?).map_err(|error| failed(error.into()))?;
+    config
+        .levels()
+        .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))
+}
+
 /// One line for people: what has happened to which flag, about whom, by which value, and what to do.
 fn line(event: &FlagEvent) -> String {
     let flag = &event.flag;
     let definition = definition(flag.flag);
-    let name = flag.name.as_deref().unwrap_or_default();
-    let subject = match &flag.subject {
-        Subject::Host => "host".to_owned(),
-        Subject::Device { device } => device.to_string(),
-        Subject::Cgroup { path } => path.to_string(),
-        Subject::Process { pid } => format!("{name}[{pid}]"),
-        Subject::Group { client_pid, .. } => format!("{name} of client {client_pid}"),
-        Subject::Server { server } => server.to_string(),
-        Subject::Tool { server, tool } => format!("{server} {tool}"),
-    };
-    let subject = sanitise(&subject);
+    let target = flag.target();
+    let subject = sanitise(&target);
     match event.code() {
         "cleared" => format!("flag cleared: {}: {subject}", definition.code),
         code => format!(

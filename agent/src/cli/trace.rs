@@ -18,7 +18,7 @@ use super::{
     stats,
 };
 use crate::{
-    calls::{Origin, Output},
+    calls::{Origin, Output, Survey},
     host::ProcessFacts,
     observe::{Observer, ObserverError, Options, Report, Target, observe},
     sensor::{RING_BYTES, Tier},
@@ -39,7 +39,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<u8, Failure> {
         events: args
             .events
             .as_deref()
-            .map(|path| Events::open(path, !args.format.json))
+            .map(|path| Events::open(path, args.thresholds.as_deref(), !args.format.json))
             .transpose()?,
     };
     let observed = block_on(&args.target, &args.capture, &mut calls);
@@ -179,6 +179,22 @@ impl Observer for Calls {
             }
         };
         taken.map_err(|error| ObserverError(error.into()))
+    }
+
+    fn wants_survey(&self, now: Nanos) -> bool {
+        self.events.as_ref().is_some_and(|events| events.wants_survey(now))
+    }
+
+    fn survey(&mut self, survey: &Survey) {
+        if let Some(events) = &mut self.events {
+            events.survey(survey);
+        }
+    }
+
+    fn oom_killed(&mut self, pid: u32, at: Nanos) {
+        if let Some(events) = &mut self.events {
+            events.oom_killed(pid, at);
+        }
     }
 
     fn tick(&mut self, now: Nanos) -> Result<(), ObserverError> {

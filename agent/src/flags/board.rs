@@ -31,7 +31,7 @@ struct Watch {
 pub(super) struct Board {
     watches: BTreeMap<(Flag, Subject), Watch>,
     events: VecDeque<FlagEvent>,
-    clock: ClockOffset,
+    pub(super) clock: ClockOffset,
     /// Conditions that found no room.
     pub(super) refused: u64,
     /// Events that nobody took in time.
@@ -164,6 +164,15 @@ impl Board {
     pub(super) fn clear(&mut self, flag: Flag, subject: &Subject, reason: ClearReason, now: Nanos) {
         if let Some(watch) = self.watches.remove(&(flag, subject.clone())) {
             self.tell(watch.raised, Change::Cleared(reason), now);
+        }
+    }
+
+    /// Clears a flag of subjects that are no longer.
+    pub(super) fn keep(&mut self, flag: Flag, is_there: impl Fn(&Subject) -> bool, now: Nanos) {
+        let of_flag = self.watches.keys().filter(|(watched, _)| *watched == flag);
+        let gone = of_flag.filter(|(_, subject)| !is_there(subject));
+        for (_, subject) in gone.cloned().collect::<Vec<_>>() {
+            self.clear(flag, &subject, ClearReason::Ended, now);
         }
     }
 

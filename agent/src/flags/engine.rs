@@ -34,6 +34,8 @@ pub(super) struct Known {
     pub(super) start_time: Option<u64>,
     pub(super) program: u64,
     pub(super) is_server: bool,
+    /// Its client has it for itself, over its standard streams.
+    pub(super) is_private: bool,
     pub(super) client: Option<u32>,
     pub(super) client_is_dead: bool,
     pub(super) first_parent: Option<u32>,
@@ -144,6 +146,16 @@ impl Engine {
             self.server(server, call.client, call.ended);
         }
         self.weigh_call(call);
+    }
+
+    /// Other thresholds are in force. What is raised stays so until its next value.
+    pub fn set_levels(&mut self, levels: Levels) {
+        self.levels = levels;
+    }
+
+    /// This is the time of day.
+    pub fn set_clock(&mut self, clock: ClockOffset) {
+        self.board.clock = clock;
     }
 
     /// Takes a deviation from the protocol.

@@ -106,6 +106,24 @@ pub struct ActiveFlag {
     pub evidence: Evidence,
 }
 
+impl ActiveFlag {
+    /// What it is about, in words: `files[4242]`, `files search`, `host`. From the wire: not to be
+    /// shown on a terminal as it is.
+    #[must_use]
+    pub fn target(&self) -> String {
+        let name = self.name.as_deref().unwrap_or_default();
+        match &self.subject {
+            Subject::Host => "host".to_owned(),
+            Subject::Device { device } => device.to_string(),
+            Subject::Cgroup { path } => path.to_string(),
+            Subject::Process { pid } => format!("{name}[{pid}]"),
+            Subject::Group { client_pid, .. } => format!("{name} of client {client_pid}"),
+            Subject::Server { server } => server.to_string(),
+            Subject::Tool { server, tool } => format!("{server} {tool}"),
+        }
+    }
+}
+
 /// What has happened to a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {

@@ -14,7 +14,7 @@ use std::process::ExitStatus;
 use agent_abi::Membership;
 use mcp_proto::{Nanos, Stats};
 
-use crate::calls::{Origin, Output, Selection};
+use crate::calls::{Origin, Output, Selection, Survey};
 use crate::hooks::HookStatus;
 use crate::host::{self, ClockOffset, ProcessFacts};
 use crate::sensor::{Scope, SensorError, Tier};
@@ -76,6 +76,14 @@ pub trait Observer {
     fn tick(&mut self, _now: Nanos) -> Result<(), ObserverError> {
         Ok(())
     }
+    /// Whether [`Observer::survey`] is to be called.
+    fn wants_survey(&self, _now: Nanos) -> bool {
+        false
+    }
+    /// What is under way.
+    fn survey(&mut self, _survey: &Survey) {}
+    /// The kernel has chosen a process to be killed for want of memory, at this instant.
+    fn oom_killed(&mut self, _pid: u32, _at: Nanos) {}
     /// Records have found no room in the ring: so many since the observation began.
     fn records_lost(&mut self, _total: u64) {}
     /// SIGHUP has come. Whether it is to end the observation.

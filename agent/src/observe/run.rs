@@ -284,6 +284,9 @@ impl Flow {
         self.pipeline.tick(now);
         self.judge(sensor);
         self.deliver(observer);
+        if observer.wants_survey(now) {
+            observer.survey(&self.pipeline.survey(now));
+        }
         note(&mut self.failure, observer.tick(now));
         total
     }
@@ -313,6 +316,10 @@ impl Flow {
     }
 
     fn deliver(&mut self, observer: &mut dyn Observer) {
+        // Before the calls that end with the process: its flag tells how many were in flight.
+        for (pid, at) in self.pipeline.take_oom_kills() {
+            observer.oom_killed(pid, at);
+        }
         while let Some(output) = self.pipeline.poll_output() {
             note(&mut self.failure, observer.output(output));
         }

@@ -9,7 +9,7 @@ pub use document::{CallDocument, FlagDocument};
 
 use super::human::{BOLD, Colour, DIM, RED, YELLOW};
 use super::text::{column, duration, fit, sanitise, size, time_of_day};
-use document::{PartyDocument, UpstreamDocument};
+use document::{PartyDocument, SyscallDocument, UpstreamDocument};
 
 /// Columns of the bars.
 const BAR: usize = 40;
@@ -31,6 +31,7 @@ pub fn waterfall(call: &CallDocument, flags: &[FlagDocument], colour: Colour) ->
     page.parts(call);
     page.causes(call);
     page.upstreams(&call.upstreams);
+    page.syscalls(&call.syscalls);
     page.resources(call);
     page.flags(flags);
     page.text
@@ -179,6 +180,22 @@ impl Page {
                 column(&upstream.peer, PEER),
                 duration(upstream.us),
                 notes.join(", ")
+            ));
+        }
+    }
+
+    fn syscalls(&mut self, syscalls: &[SyscallDocument]) {
+        if syscalls.is_empty() {
+            return;
+        }
+        self.title("System calls that took longest, in all threads");
+        for syscall in syscalls {
+            let times = if syscall.count == 1 { "time" } else { "times" };
+            self.line(&format!(
+                "  {} {:>8}  {} {times}",
+                column(&syscall.name, NAME),
+                duration(syscall.us),
+                syscall.count
             ));
         }
     }

@@ -3,7 +3,10 @@
 use core::fmt;
 use core::mem::{offset_of, size_of};
 
-use super::{ARGS_MAX, BindRecord, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketRecord, Tcp, WaitRecord};
+use super::{
+    ARGS_MAX, BindRecord, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketRecord, SyscallUse, SyscallsRecord,
+    Tcp, WaitRecord,
+};
 use crate::time::Totals;
 
 /// A decoded record.
@@ -34,6 +37,10 @@ pub enum Record<'a> {
     Mapped(LifeRecord),
     /// A process waited for another host; of a lookup with the answer.
     Wait(WaitRecord, &'a [u8]),
+    /// A process is to be killed for want of memory.
+    OomKill(LifeRecord),
+    /// In which system calls a process was.
+    Syscalls(SyscallsRecord),
 }
 
 /// Why bytes are not a record.
@@ -104,6 +111,8 @@ impl<'a> Record<'a> {
                 need(bytes, end)?;
                 Ok(Self::Wait(wait(header, bytes), &bytes[size_of::<WaitRecord>()..end]))
             }
+            kind if kind == Kind::OomKill as u32 => Ok(Self::OomKill(life(header, bytes)?)),
+            kind if kind == Kind::Syscalls as u32 => Ok(Self::Syscalls(syscalls(header, bytes)?)),
             kind => Err(DecodeError::UnknownKind(kind)),
         }
     }
@@ -204,6 +213,24 @@ fn life(header: Header, bytes: &[u8]) -> Result<LifeRecord, DecodeError> {
         at: u64_at(bytes, offset_of!(LifeRecord, at)),
         value: u32_at(bytes, offset_of!(LifeRecord, value)),
         reserved: 0,
+    })
+}
+
+fn syscalls(header: Header, bytes: &[u8]) -> Result<SyscallsRecord, DecodeError> {
+    need(bytes, size_of::<SyscallsRecord>())?;
+    let one = |n: usize| {
+        let at = offset_of!(SyscallsRecord, uses) + n * size_of::<SyscallUse>();
+        SyscallUse {
+            number: u64_at(bytes, at + offset_of!(SyscallUse, number)),
+            count: u64_at(bytes, at + offset_of!(SyscallUse, count)),
+            ns: u64_at(bytes, at + offset_of!(SyscallUse, ns)),
+        }
+    };
+    Ok(SyscallsRecord {
+        header,
+        from: u64_at(bytes, offset_of!(SyscallsRecord, from)),
+        to: u64_at(bytes, offset_of!(SyscallsRecord, to)),
+        uses: core::array::from_fn(one),
     })
 }
 

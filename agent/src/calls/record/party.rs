@@ -19,7 +19,7 @@ pub struct Party {
 }
 
 impl Party {
-    pub(super) fn new(endpoint: Endpoint, facts: Option<&Arc<ProcessFacts>>) -> Option<Self> {
+    pub(in crate::calls) fn new(endpoint: Endpoint, facts: Option<&Arc<ProcessFacts>>) -> Option<Self> {
         let Endpoint {
             process: _,
             name,

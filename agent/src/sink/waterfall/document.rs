@@ -32,6 +32,8 @@ pub struct CallDocument {
     #[serde(default)]
     pub upstreams: Vec<UpstreamDocument>,
     #[serde(default)]
+    pub syscalls: Vec<SyscallDocument>,
+    #[serde(default)]
     pub shared_window: bool,
     pub resources: Option<ResourcesDocument>,
     #[serde(default)]
@@ -53,6 +55,14 @@ pub struct PartsDocument {
     pub server: Option<f64>,
     pub response_queue: Option<f64>,
     pub transfer: Option<f64>,
+}
+
+/// One system call.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SyscallDocument {
+    pub name: String,
+    pub count: u64,
+    pub us: f64,
 }
 
 /// The causes by name, in microseconds.
