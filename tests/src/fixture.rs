@@ -2,6 +2,8 @@
 
 pub mod catalogue;
 pub mod client;
+pub mod group;
+pub mod hold;
 pub mod http;
 pub mod load;
 pub mod noise;

@@ -1,9 +1,9 @@
 //! What calls are slow from: one way of spending time at a time, and the right name for it.
 
-use std::collections::HashMap;
-
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::fixture::work::{FETCHED, META_CPU, META_WAITED, META_WALL};
+use mcpsonar_tests::fixture::group;
+use mcpsonar_tests::fixture::work::FETCHED;
+use mcpsonar_tests::harness::causes::{caused, enough, parts_fill_the_window, took};
 use mcpsonar_tests::harness::{Run, Trace, check_lines, pick};
 use serde_json::Value;
 
@@ -18,79 +18,12 @@ fn work(tool: &str, ms: u32) -> Result<Run> {
     let script = ["--script", "work", "--tool", tool, "--ms", &ms, "--calls", &calls];
     let run = Trace::new(&format!("causes_{tool}"))?.client(&script, &[])?;
     check_lines(&run.calls)?;
-    for call in pick(&run.calls, "tool", tool) {
+    let of_tool = pick(&run.calls, "tool", tool);
+    ensure!(of_tool.len() == CALLS, "{} calls", of_tool.len());
+    for call in of_tool {
         parts_fill_the_window(call).with_context(|| format!("in {call}"))?;
     }
     Ok(run)
-}
-
-fn parts_fill_the_window(call: &Value) -> Result<()> {
-    let window = call["parts_us"]["server"].as_f64().context("no server window")?;
-    let causes = call["causes_us"].as_object().context("no causes")?;
-    let parts: Option<Vec<f64>> = causes.values().map(Value::as_f64).collect();
-    let parts = parts.context("a cause is not known")?;
-    ensure!(parts.iter().all(|part| *part >= 0.0), "a negative cause");
-    let sum: f64 = parts.iter().sum();
-    ensure!(
-        (sum - window).abs() <= window / 100.0,
-        "the causes sum to {sum}, the window is {window}"
-    );
-    ensure!(
-        call["shared_window"] == false,
-        "calls one after another share their window"
-    );
-    let dominant = call["dominant_cause"].as_str();
-    let most = causes.iter().find(|(_, part)| part.as_f64() > Some(sum / 2.0));
-    ensure!(dominant == most.map(|(name, _)| &**name), "the dominant cause");
-    Ok(())
-}
-
-/// What a tool said that it took: nanoseconds on a CPU, waiting for one, and in all.
-struct Took {
-    cpu: f64,
-    waited: f64,
-    wall: f64,
-}
-
-fn took(run: &Run) -> Result<HashMap<String, Took>> {
-    let line = |line: &str| -> Result<(String, Took)> {
-        let told: Value = serde_json::from_str(line)?;
-        let number = |key| {
-            told["took"][key]
-                .as_f64()
-                .with_context(|| format!("{line} has no {key}"))
-        };
-        let took = Took {
-            cpu: number(META_CPU)?,
-            waited: number(META_WAITED)?,
-            wall: number(META_WALL)?,
-        };
-        Ok((told["id"].to_string(), took))
-    };
-    run.stdout.lines().map(line).collect()
-}
-
-/// Enough calls have this dominant cause. Where the scheduler itself says that the tool's threads
-/// waited for a CPU most of the time, that is the right one.
-fn caused(run: &Run, tool: &str, cause: &str) -> Result<()> {
-    let calls = pick(&run.calls, "tool", tool);
-    ensure!(calls.len() == CALLS, "{} calls", calls.len());
-    let took = took(run)?;
-    let starved = |call: &Value| {
-        let took = took.get(&call["request_id"].to_string());
-        took.is_some_and(|took| took.waited > took.wall * 0.45)
-    };
-    let is_right = |call: &Value| {
-        call["dominant_cause"] == cause
-            || starved(call) && (call["dominant_cause"] == "run_queue" || call["dominant_cause"].is_null())
-    };
-    let right = calls.iter().filter(|call| is_right(call)).count();
-    let wrong = calls.iter().find(|call| !is_right(call));
-    ensure!(
-        right >= RIGHT,
-        "{right} of {CALLS} calls were due to {cause}; one that was not: {wrong:?}"
-    );
-    Ok(())
 }
 
 #[test]
@@ -199,6 +132,13 @@ fn waiting_for_a_name_server() -> Result<()> {
 }
 
 #[test]
+fn waiting_for_memory() -> Result<()> {
+    let run = work("reclaim", 30);
+    group::sweep();
+    caused(&run?, "reclaim", "memory")
+}
+
+#[test]
 fn being_throttled() -> Result<()> {
     caused(&work("throttle", 5)?, "throttle", "throttled")
 }
@@ -214,23 +154,30 @@ fn being_overloaded() -> Result<()> {
     let script = ["--script", "overload", "--calls", "100", "--ms", "5"];
     let run = Trace::new("causes_overload")?.client(&script, &["--read-size", "4096"])?;
     let calls = pick(&run.calls, "tool", "hold");
+    ensure!(calls.len() == CALLS, "{} calls", calls.len());
     // The server's buffer may have the beginning of a request long before its end.
-    let queued = |call: &&&Value| share(call, &["request_queue", "transfer"]) > 0.5;
-    let right = calls.iter().filter(queued).count();
-    ensure!(
-        calls.len() == CALLS && right >= RIGHT,
-        "{right} of {} calls waited to be read",
-        calls.len()
-    );
-    Ok(())
+    enough(&calls, "waited to be read", |call| {
+        share(call, &["request_queue", "transfer"]) > 0.5
+    })
 }
 
 #[test]
 fn a_client_that_does_not_read() -> Result<()> {
+    let script = ["--script", "unread", "--calls", "100", "--ms", "30"];
+    let run = Trace::new("causes_unread")?.client(&script, &[])?;
+    let calls = pick(&run.calls, "tool", "big");
+    ensure!(calls.len() == CALLS, "{} calls", calls.len());
+    enough(&calls, "answer lay unread", |call| {
+        share(call, &["response_queue", "transfer"]) > 0.5
+    })
+}
+
+#[test]
+fn a_client_that_does_not_read_several_answers() -> Result<()> {
     let run = Trace::new("causes_slowread")?.client(&["--script", "slowread"], &[])?;
     let calls = pick(&run.calls, "tool", "big");
-    // The first answer may be read by a read that was under way. The second fills the pipe; the others
-    // are written to one that is full, and their server cannot begin before.
+    // The first answer may be read by a read that was under way. The others are written to a pipe that
+    // is full, and their server cannot begin before.
     let unread = |call: &&&Value| share(call, &["response_queue", "transfer"]) > 0.5;
     let blocked = |call: &&&Value| call["dominant_cause"] == "blocked_write";
     let (unread, blocked) = (
@@ -242,5 +189,22 @@ fn a_client_that_does_not_read() -> Result<()> {
         "of {} answers {unread} lay unread, and {blocked} calls waited for the pipe",
         calls.len()
     );
+    Ok(())
+}
+
+#[test]
+fn a_client_that_gives_up() -> Result<()> {
+    let thresholds = r#"{"flags":{"client_timed_out":{"warn":95,"min_wait_ms":30}}}"#;
+    let trace = Trace::new("causes_impatient")?.flags(thresholds)?;
+    let run = trace.client(&["--script", "impatient", "--calls", "100", "--ms", "40"], &[])?;
+    let calls = pick(&run.calls, "tool", "sleep");
+    ensure!(calls.len() == CALLS, "{} calls", calls.len());
+    enough(&calls, "given up by the client", |call| {
+        call["outcome"] == "cancelled" && call["latency_us"].as_f64() >= Some(40_000.0)
+    })?;
+    for flag in ["client_timed_out", "response_after_cancel"] {
+        let raised = |event: &Value| event["event"] == "raised" && event["flag"] == flag;
+        ensure!(trace.events()?.iter().any(raised), "{flag} was not raised");
+    }
     Ok(())
 }

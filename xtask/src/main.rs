@@ -12,6 +12,7 @@ mod fuzz;
 mod repo;
 mod setup;
 mod sh;
+mod soak;
 mod test;
 mod tidy;
 mod vm;
@@ -39,6 +40,7 @@ enum Verb {
     Vm(vm::Args),
     VmTest(vm::TestArgs),
     Fuzz(fuzz::Args),
+    Soak(soak::Args),
     Tidy(tidy::Args),
 }
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Docs(args) => docs::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Test(args) => test::main(&args),
+        Verb::Soak(args) => soak::main(&args),
         Verb::Tidy(args) => tidy::main(&args),
         Verb::Vm(args) => vm::main(&args),
         Verb::VmTest(args) => vm::test_main(&args),
