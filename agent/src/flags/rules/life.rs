@@ -43,7 +43,10 @@ impl Engine {
         let has_stream = ends.stdin != End::None || ends.stdout != End::None;
         // A server over a network has no other ends and may well be init's child.
         known.is_private = has_stream;
-        let is_orphan = has_stream && (known.client_is_dead || (closed && is_adopted));
+        // A server that has moved its streams elsewhere, as the Python SDK does, was its client's child.
+        let was_child = known.client.is_some() && known.first_parent == known.client;
+        let is_orphan = (has_stream && (known.client_is_dead || (closed && is_adopted)))
+            || (was_child && is_adopted && known.client_is_dead);
         let is_abandoned = half_closed && !is_orphan;
         let name = known.name.clone();
         let (client, rss) = (known.client.unwrap_or(0), known.usage.rss);

@@ -114,7 +114,7 @@ fn run(settings: Settings, inbox: &Receiver<Order>, outbox: &SyncSender<Report>)
         if trigger.as_ref().is_some_and(|trigger| trigger.wait(0).unwrap_or(false)) {
             sampler.hurry(now);
         }
-        let samples = sampler.tick(now);
+        let mut samples = sampler.tick(now);
         for pid in &samples.gone {
             watched.remove(pid);
         }
@@ -122,6 +122,15 @@ fn run(settings: Settings, inbox: &Receiver<Order>, outbox: &SyncSender<Report>)
         if scan_due <= now && !watched.is_empty() {
             scan_due = now + SCAN_EVERY;
             ends = scanner.scan(&watched.iter().copied().collect::<Vec<_>>());
+            // Those that are idle would be missed later only.
+            let found: BTreeSet<u32> = ends.iter().map(|(pid, _)| *pid).collect();
+            let is_gone = |pid: &&u32| !found.contains(*pid) && !Path::new("/proc").join(pid.to_string()).exists();
+            let gone: Vec<u32> = watched.iter().filter(is_gone).copied().collect();
+            for &pid in &gone {
+                watched.remove(&pid);
+                sampler.forget(pid);
+            }
+            samples.gone.extend(gone);
         }
         let is_news = samples.host.is_some() || !samples.processes.is_empty() || !samples.gone.is_empty();
         if is_news || !ends.is_empty() {
