@@ -7,7 +7,9 @@ use std::io;
 use mcp_proto::Nanos;
 
 use crate::calls::{Output, Party, Survey};
-use crate::flags::{ActiveFlag, CallInput, Engine, FaultInput, FlagEvent, InFlight, Levels, ProcessEvent, ProcessRef};
+use crate::flags::{
+    ActiveFlag, AgentInput, CallInput, Engine, FaultInput, FlagEvent, InFlight, Levels, ProcessEvent, ProcessRef,
+};
 use crate::host::{ClockOffset, ProcessSample, SamplerReport, SamplerThread, Settings};
 
 /// Pause between two looks at what is under way.
@@ -117,6 +119,11 @@ impl Health {
     /// The kernel kills a process for want of memory.
     pub fn oom_killed(&mut self, pid: u32, at: Nanos) {
         self.engine.event(pid, ProcessEvent::OomKilled, at);
+    }
+
+    /// Takes how the agent itself is.
+    pub fn agent(&mut self, agent: &AgentInput<'_>) {
+        self.engine.agent(agent);
     }
 
     /// Takes what the sampler has found since the last time, hands it on, and lets time pass.

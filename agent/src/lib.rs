@@ -3,11 +3,13 @@
 //! Data flows one way: [`sensor`] -> `mcp_proto` -> [`calls`] -> [`metrics`] -> [`sink`].
 
 pub mod calls;
+pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod flags;
 pub mod health;
+mod heap;
 pub mod history;
 pub mod hooks;
 pub mod host;
@@ -17,3 +19,4 @@ pub mod report;
 mod semconv;
 pub mod sensor;
 pub mod sink;
+mod tui;

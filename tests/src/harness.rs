@@ -9,6 +9,7 @@ mod holder;
 mod listening;
 pub mod pair;
 pub mod sdk;
+mod service;
 #[cfg(feature = "e2e")]
 mod tls;
 
@@ -17,5 +18,6 @@ pub use calls::{check_lines, check_perfect, check_score, pick};
 pub use guard::{Guard, output_within, wait_within};
 pub use holder::Holder;
 pub use listening::Listening;
+pub use service::{Running, Service};
 #[cfg(feature = "e2e")]
 pub use tls::Certificates;

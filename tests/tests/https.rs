@@ -16,6 +16,8 @@ fn pairs(files: &Certificates) -> Vec<Pair> {
         pair("node_with_node_json", "node", "node").server("--json"),
         pair("node_with_python", "node", "py"),
         pair("node_modern_with_python", "node-modern", "py"),
+        pair("python_with_node", "py", "node"),
+        pair("python_with_python", "py", "py"),
         pair("python_with_node_json", "py", "node").server("--json"),
         pair("python_with_python_json", "py", "py").server("--json"),
         pair("python_handshake_with_python_json", "py-legacy", "py").server("--json"),
@@ -60,6 +62,8 @@ each_as_it_was! {
     node_with_node_json
     node_with_python
     node_modern_with_python
+    python_with_node
+    python_with_python
     python_with_node_json
     python_with_python_json
     python_handshake_with_python_json

@@ -1,10 +1,12 @@
 //! Debian's packages.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-use crate::sh;
+use crate::{repo, sh};
 
 /// Whether the package lists were brought up to date in this run, and if not, why.
 static UPDATED: OnceLock<Result<(), String>> = OnceLock::new();
@@ -50,4 +52,40 @@ pub(crate) fn update() -> Result<()> {
         sh::run(sh::cmd("apt-get").args(["update", "--quiet=2"])).map_err(|e| format!("{e:#}"))
     });
     done.clone().map_err(anyhow::Error::msg)
+}
+
+/// A program: the system's, else the one in Debian's `package`, which is unpacked into the cache and
+/// not installed: packages of servers would start them.
+pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf> {
+    if let Some(found) = sh::which(name) {
+        return Ok(found);
+    }
+    let folder = repo::cache().join("debian").join(package);
+    let unpacked = folder.join("usr/bin").join(name);
+    if unpacked.is_file() {
+        return Ok(unpacked);
+    }
+    if sh::which("dpkg-deb").is_none() {
+        bail!("there is neither a program {name} here nor a way to unpack Debian's package {package}");
+    }
+    if !has(package) {
+        update()?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    sh::say(format!(
+        "unpacking {name} from the Debian package {package} into {}",
+        folder.display()
+    ));
+    sh::run(
+        sh::cmd("apt-get")
+            .current_dir(&folder)
+            .args(["download", "--quiet=2", package]),
+    )?;
+    let archive = fs::read_dir(&folder)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|is| is == "deb"))
+        .with_context(|| format!("apt-get downloaded no {package} into {}", folder.display()))?;
+    sh::run(sh::cmd("dpkg-deb").arg("--extract").arg(&archive).arg(&folder))?;
+    fs::remove_file(&archive)?;
+    Ok(unpacked)
 }

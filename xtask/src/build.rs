@@ -31,13 +31,19 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 
 /// Builds the eBPF object and puts it where the agent's build looks for it.
 pub(crate) fn ebpf() -> Result<()> {
+    ebpf_for(std::env::consts::ARCH)
+}
+
+/// The same for kernels of architecture `arch`.
+pub(crate) fn ebpf_for(arch: &str) -> Result<()> {
     let (compiler, linker) = setup::for_build()?;
     sh::say(format!(
         "building the eBPF programs ({compiler}, bpf-linker {})",
         linker.version
     ));
-    sh::run(cargo(&compiler, &linker, "build").arg("--quiet")).context("the eBPF programs do not build")?;
-    publish()
+    let mut cargo = cargo(&compiler, &linker, arch, "build");
+    sh::run(cargo.arg("--quiet")).context("the eBPF programs do not build")?;
+    publish(arch)
 }
 
 /// Builds the agent around the eBPF object.
@@ -64,7 +70,7 @@ pub(crate) fn lint_ebpf() -> Result<()> {
     if verb == "check" {
         eprintln!("    note: {compiler} has no clippy, so only its own warnings are seen");
     }
-    let mut cargo = cargo(&compiler, &linker, verb);
+    let mut cargo = cargo(&compiler, &linker, std::env::consts::ARCH, verb);
     cargo.args(["--quiet", "-Z", "warnings", "--config", "build.warnings=\"deny\""]);
     sh::run(&mut cargo).context("the eBPF programs have warnings")
 }
@@ -88,9 +94,9 @@ pub(crate) fn fixtures() -> Result<()> {
 /// A cargo command on the eBPF package. The profile is given here and not in Cargo.toml, where it
 /// is the agent's: the kernel's BTF needs debug information of every function, and core is built
 /// along.
-pub(crate) fn cargo(compiler: &Compiler, linker: &Linker, verb: &str) -> Command {
+pub(crate) fn cargo(compiler: &Compiler, linker: &Linker, arch: &str, verb: &str) -> Command {
     let flags = [
-        format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
+        format!("--cfg=bpf_target_arch=\"{arch}\""),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
     ];
@@ -124,9 +130,9 @@ fn build_dir() -> PathBuf {
 }
 
 /// Copies the object only when its bytes changed, so that the agent is not built again for nothing.
-fn publish() -> Result<()> {
+fn publish(arch: &str) -> Result<()> {
     let from = build_dir().join(TARGET).join("release/agent-ebpf");
-    let to = repo::bpf_object();
+    let to = repo::bpf_object(arch);
     let new = std::fs::read(&from)
         .with_context(|| format!("cargo built the eBPF programs but left no {}", from.display()))?;
     if std::fs::read(&to).is_ok_and(|old| old == new) {

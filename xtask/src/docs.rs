@@ -11,7 +11,11 @@ use crate::{repo, sh};
 pub(crate) struct Args {}
 
 /// Pages, and the agent's hidden command that prints each.
-const PAGES: [(&str, &str); 1] = [("docs/metrics.md", "metrics-page")];
+const PAGES: [(&str, &str); 3] = [
+    ("docs/configuration.md", "configuration-page"),
+    ("docs/metrics.md", "metrics-page"),
+    ("docs/catalog.json", "catalog"),
+];
 
 pub(crate) fn main(_: &Args) -> Result<()> {
     for (path, command) in PAGES {

@@ -4,11 +4,13 @@
 //! which a nightly one is needed, would find nothing in a package that forbids unsafe code.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::{repo, sh};
 
@@ -50,10 +52,25 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if let (Some(target), false) = (&args.target, args.inputs.is_empty()) {
         return sh::run(sh::cmd(&engine).env("FUZZ_TARGET", target).args(&args.inputs));
     }
-    let all = TARGETS.iter().copied();
-    for target in all.filter(|name| args.target.as_deref().is_none_or(|wanted| wanted == *name)) {
-        run(&engine, target, args.seconds)?;
-    }
+    let wanted = |name: &&str| args.target.as_deref().is_none_or(|wanted| wanted == *name);
+    let targets = Mutex::new(TARGETS.into_iter().filter(wanted));
+    let next = || targets.lock().ok()?.next();
+    // Each takes a processor.
+    let at_once = thread::available_parallelism().map_or(1, usize::from);
+    let failures: Vec<String> = thread::scope(|scope| {
+        let work = || {
+            std::iter::from_fn(next)
+                .filter_map(|target| run(&engine, target, args.seconds).err())
+                .collect()
+        };
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().map(thread::ScopedJoinHandle::join);
+        ended
+            .flat_map(|found: thread::Result<Vec<_>>| found.unwrap_or_else(|_| vec![anyhow!("a worker panicked")]))
+            .map(|error| format!("{error:#}"))
+            .collect()
+    });
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
     Ok(())
 }
 
@@ -95,7 +112,7 @@ fn host() -> Result<String> {
 }
 
 /// What is found goes to a corpus under the target folder, so the next run begins with it.
-fn run(engine: &PathBuf, target: &str, seconds: u64) -> Result<()> {
+fn run(engine: &Path, target: &str, seconds: u64) -> Result<()> {
     let corpus = repo::target().join("fuzz/corpus").join(target);
     let failures = repo::target().join("fuzz/failures").join(target);
     for folder in [&corpus, &failures] {

@@ -5,10 +5,15 @@
 mod apt;
 mod bench;
 mod build;
+mod chart;
 mod compiler;
+mod dashboards;
 mod demo;
+mod deploy;
+mod dist;
 mod docs;
 mod fuzz;
+mod pictures;
 mod repo;
 mod setup;
 mod sh;
@@ -36,6 +41,11 @@ enum Verb {
     Test(test::Args),
     Demo(demo::Args),
     Docs(docs::Args),
+    Dashboards(dashboards::Args),
+    Deploy(deploy::Args),
+    Pictures(pictures::Args),
+    Chart(chart::Args),
+    Dist(dist::Args),
     Bench(bench::Args),
     Vm(vm::Args),
     VmTest(vm::TestArgs),
@@ -48,10 +58,15 @@ fn main() -> ExitCode {
     let done = match Xtask::parse().verb {
         Verb::Setup(args) => setup::main(&args),
         Verb::Build(args) => build::main(&args),
+        Verb::Chart(args) => chart::main(&args),
+        Verb::Dashboards(args) => dashboards::main(&args),
+        Verb::Deploy(args) => deploy::main(&args),
         Verb::Bench(args) => bench::main(&args),
         Verb::Demo(args) => demo::main(&args),
+        Verb::Dist(args) => dist::main(&args),
         Verb::Docs(args) => docs::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
+        Verb::Pictures(args) => pictures::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Soak(args) => soak::main(&args),
         Verb::Tidy(args) => tidy::main(&args),

@@ -21,9 +21,15 @@ pub(crate) fn release(program: &str) -> PathBuf {
     target().join("release").join(program)
 }
 
-/// The eBPF object, where the agent's build script looks for it.
-pub(crate) fn bpf_object() -> PathBuf {
-    target().join("bpf/mcpsonar.bpf.o")
+/// The eBPF object for kernels of architecture `arch`, where the agent's build script looks for it: first
+/// beside the profiles of the target that it builds for.
+pub(crate) fn bpf_object(arch: &str) -> PathBuf {
+    let beside = if arch == std::env::consts::ARCH {
+        target()
+    } else {
+        target().join(format!("{arch}-unknown-linux-gnu"))
+    };
+    beside.join("bpf/mcpsonar.bpf.o")
 }
 
 /// A folder for what is fetched once and used by all check-outs.

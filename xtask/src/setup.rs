@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::compiler::{self, Compiler};
-use crate::{apt, sh};
+use crate::{apt, dashboards, sh};
 
 /// The linker of the eBPF programs.
 const BPF_LINKER: &str = "0.13.0";
@@ -77,6 +77,7 @@ pub(crate) fn for_test() -> Result<()> {
         let package = format!("cargo-deny@{CARGO_DENY}");
         sh::run(compiler::clean("cargo").args(["install", "--locked", "--quiet", "--no-default-features", &package]))?;
     }
+    dashboards::for_test()?;
     install_missing(&[
         // The fuzzing engine.
         ("c++", "g++"),

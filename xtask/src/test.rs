@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{build, fuzz, repo, setup, sh, tidy, vm};
+use crate::{build, chart, dashboards, deploy, dist, fuzz, repo, setup, sh, tidy, vm};
 
 /// The status with which the agent says that it lacks privilege.
 const INSUFFICIENT_PRIVILEGE: i32 = 4;
@@ -19,9 +19,9 @@ pub(crate) struct Args {
     /// Leaves out what needs root: the end-to-end tests on this kernel
     #[arg(long)]
     no_root: bool,
-    /// Fuzzes as well, a minute for each target
+    /// Leaves fuzzing out, a minute for each target
     #[arg(long)]
-    fuzz: bool,
+    no_fuzz: bool,
     /// Gives tests that repeat something their full length: a hundred agents for a dozen, and the like
     #[arg(long)]
     long: bool,
@@ -72,6 +72,10 @@ fn steps(args: &Args, run: &mut Run) {
                 .map(nothing_counted)
         });
     }
+    if checks {
+        run.step("alert rules", || dashboards::test_rules().map(nothing_counted));
+        run.step("Helm chart", || chart::check().map(nothing_counted));
+    }
     // The agent embeds the eBPF object, so nothing of it compiles without.
     if !run.step("build eBPF", || build::ebpf().map(nothing_counted)) {
         return run.leave_out("lints, tests and virtual machines: there is no eBPF object to embed");
@@ -107,8 +111,8 @@ fn steps(args: &Args, run: &mut Run) {
         ]);
         tests(&mut cargo, args, &[])
     });
-    if !args.fuzz {
-        run.leave_out("fuzzing: give --fuzz, or run `cargo xtask fuzz`");
+    if args.no_fuzz {
+        run.leave_out("fuzzing: --no-fuzz was given");
     } else if checks {
         run.step("fuzz", || fuzz::short().map(nothing_counted));
     }
@@ -116,6 +120,11 @@ fn steps(args: &Args, run: &mut Run) {
         build::agent(true).and_then(|()| build::fixtures()).map(nothing_counted)
     }) {
         return run.leave_out("end-to-end tests and virtual machines: there is no release build");
+    }
+    if checks {
+        run.step("packages", || {
+            deploy::check_unit().and_then(|()| dist::check()).map(nothing_counted)
+        });
     }
     if args.no_root {
         run.leave_out("end-to-end tests on this kernel: --no-root was given");

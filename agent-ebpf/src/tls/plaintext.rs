@@ -49,7 +49,12 @@ extern "C" fn ship_plaintext(object: u64, buffer: u64, len: u64, entered: u64, s
         Sampling::Metadata
     } else {
         bits |= flags::UNJUDGED;
-        sample(&mut session.sampled, grants, len)
+        let unjudged = if read {
+            &mut session.read_unjudged
+        } else {
+            &mut session.written_unjudged
+        };
+        sample(unjudged, grants, len)
     };
     let offset = add(if read { &mut session.read } else { &mut session.written }, len);
     if read {

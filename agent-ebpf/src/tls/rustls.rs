@@ -252,7 +252,8 @@ pub(super) fn go_on(thread: Thread, session: &mut Session, address: u64) -> [u64
             session.id = earlier.id;
             session.written += moved[0];
             session.read += moved[1];
-            session.sampled += earlier.sampled;
+            session.written_unjudged += earlier.written_unjudged;
+            session.read_unjudged += earlier.read_unjudged;
             session.fresh = earlier.fresh;
             session::forget(thread, before);
         }

@@ -44,8 +44,10 @@ pub(super) struct Session {
     pub(super) written: u64,
     /// Plaintext read, since observation began.
     pub(super) read: u64,
-    /// Bytes captured while there was no verdict.
-    pub(super) sampled: u64,
+    /// Bytes written while there was no verdict: each direction has an allowance of its own.
+    pub(super) written_unjudged: u64,
+    /// Bytes read while there was no verdict.
+    pub(super) read_unjudged: u64,
     /// Whether it was seen from its handshake on.
     pub(super) fresh: u32,
     /// Whether nobody wants what its socket carries.
@@ -115,7 +117,8 @@ pub(super) extern "C" fn begin_session(address: u64, kind: u32) -> u32 {
         sock: 0,
         written: 0,
         read: 0,
-        sampled: 0,
+        written_unjudged: 0,
+        read_unjudged: 0,
         fresh: kind & FRESH,
         ignored: 0,
         moves: u32::from(kind & MOVES != 0),

@@ -41,7 +41,10 @@ fn limits() -> Limits {
         h2_streams: 4,
         hpack_table_bytes: 256,
         ws_inflated_bytes: 16 * 1024,
-        decode_window_bytes: 1 << 20,
+        // Bombs are to be found to be such quickly.
+        decoded_bytes: 1 << 20,
+        decoded_free: 256 << 10,
+        decode_window_bytes: 256 << 10,
         exchanges: 4,
         sessions: 4,
         streams: 8,

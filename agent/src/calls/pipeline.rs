@@ -16,7 +16,7 @@ use super::places::Places;
 use super::programs::{Program, Programs};
 use super::record::{CallRecord, CallSource, FaultRecord};
 use super::sessions::Sessions;
-use super::sockets::Sockets;
+use super::sockets::{Sockets, is_plaintext};
 use super::trace_id::Run;
 use super::upstreams::Upstreams;
 use super::windows::Windows;
@@ -296,9 +296,11 @@ impl<S: FactsSource> Pipeline<S> {
             return;
         };
         match code {
-            Some(VerdictCode::Watch) => self.endpoints.watched(socket.endpoints()),
-            // One of a connection's two streams stands for it. What was not seen from its start may
-            // be TLS, and is no reason.
+            // One of a connection's two streams stands for it.
+            Some(VerdictCode::Watch) if stream.0 & 1 == 0 => {
+                self.endpoints.watched(socket.endpoints(), !is_plaintext(stream));
+            }
+            // What was not seen from its start may be TLS, and is no reason.
             Some(VerdictCode::Ignore) if stream.0 & 1 == 0 && !self.places.is_midway(stream) => {
                 self.endpoints.ignored(socket.endpoints(), self.latest);
             }

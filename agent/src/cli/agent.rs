@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::trace::options;
 use super::{AgentArgs, ConfigArgs, ConfigCommand, Failure, TargetArgs, pages::print};
-use crate::config::{Inputs, KEYS, Loaded, variable};
+use crate::config::{Inputs, Loaded, environment, variable};
 use crate::daemon;
 
 /// Runs the daemon until it is told to end.
@@ -33,10 +33,13 @@ pub(super) fn config(command: &ConfigCommand) -> Result<u8, Failure> {
             print(b"the configuration is right\n")?;
         }
         ConfigCommand::Show(args) => {
-            let mut out = Vec::new();
-            for (key, value, source) in load(args)?.shown() {
+            let (mut out, loaded) = (Vec::new(), load(args)?);
+            for (key, value, source) in loaded.shown() {
                 writeln!(out, "{:<18} = {value:<32} # {source}; {}", key.name, variable(key.name))
                     .map_err(Failure::stdout)?;
+            }
+            for (name, value, source) in loaded.shown_flags() {
+                writeln!(out, "{name:<18} = {value:<32} # {source}; {}", variable(name)).map_err(Failure::stdout)?;
             }
             print(&out)?;
         }
@@ -46,7 +49,7 @@ pub(super) fn config(command: &ConfigCommand) -> Result<u8, Failure> {
 
 /// The configuration that the agent has, or would have.
 pub(super) fn load(args: &ConfigArgs) -> Result<Loaded, Failure> {
-    Ok(inputs(args)?.load(|name| std::env::var(name).ok())?)
+    Ok(inputs(args)?.load(environment)?)
 }
 
 fn inputs(args: &ConfigArgs) -> Result<Inputs, Failure> {
@@ -58,15 +61,12 @@ fn inputs(args: &ConfigArgs) -> Result<Inputs, Failure> {
         let (name, value) = set
             .split_once('=')
             .ok_or_else(|| Failure::Usage(format!("--set {set}: give KEY=VALUE, like --set history.slow=250ms")))?;
-        let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| {
-            Failure::Usage(format!(
-                "--set {set}: there is no key {name}; `mcpsonar config show` lists them"
-            ))
-        })?;
-        inputs.flags.push((key.name, value.to_owned(), "--set"));
+        inputs.flags.push((name.to_owned(), value.to_owned(), "--set"));
     }
     if let Some(socket) = &args.socket {
-        inputs.flags.push(("socket.path", socket.clone(), "--socket"));
+        inputs
+            .flags
+            .push(("socket.path".to_owned(), socket.clone(), "--socket"));
     }
     Ok(inputs)
 }

@@ -50,17 +50,21 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Say what this kernel, container and set of privileges allow, what is off and why
     Doctor(DoctorArgs),
-    /// List processes that may be MCP endpoints, and whether their TLS can be seen
+    /// List MCP endpoints: who, role, sessions, calls, rates, CPU, memory, flags, asked of the running agent
     ///
-    /// A candidate is a process that listens on TCP or has a TLS library, with its connections and,
-    /// for each library, whether its plaintext can be seen or why not. This is read from /proc at
-    /// once: which of them speak MCP only their traffic tells. Calls and sessions per endpoint come
-    /// with the daemon.
+    /// Without an agent, or with --candidates, it lists who may be one: processes that listen on TCP
+    /// or have a TLS library, with their connections and, for each library, whether its plaintext can
+    /// be seen or why not. That is read from /proc at once: which of them speak MCP only their
+    /// traffic tells.
     Ps(PsArgs),
     /// Observe the whole host, keep a history and answer queries: the daemon
     Agent(AgentArgs),
-    /// Print recent calls, asked of the running agent
+    /// Print recent calls, or those under way, asked of the running agent
     Calls(CallsArgs),
+    /// Print the flags that are up, what shows them and what to do, asked of the running agent
+    Flags(FlagsArgs),
+    /// Watch servers, tools, calls and flags live, in the whole terminal
+    Top(TopArgs),
     /// Print percentiles, throughput, error rates, trends and advice, asked of the running agent
     Report(ReportArgs),
     /// Check or show the configuration of the agent
@@ -77,9 +81,15 @@ pub enum Command {
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         dir: Option<PathBuf>,
     },
+    /// Print the page of the documentation about the configuration
+    #[command(hide = true)]
+    ConfigurationPage,
     /// Print the page of the documentation about metrics
     #[command(hide = true)]
     MetricsPage,
+    /// Print every instrument, flag and key of the configuration as JSON
+    #[command(hide = true)]
+    Catalog,
     /// Attach a pair of empty programs to every syscall until stdin closes: the yardstick of the benchmarks
     #[command(hide = true)]
     BenchEmptyTracepoints,
@@ -156,11 +166,14 @@ pub struct ExplainArgs {
     /// Id of the call, or the beginning of it; `slowest` for the one that took longest
     #[arg(value_name = "CALL")]
     pub call: String,
-    /// Where the call is: what `trace --json` has written, or a recording
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Where the call is: what `trace --json` has written, or a recording; else the agent is asked
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub from: PathBuf,
+    pub from: Option<PathBuf>,
     /// What `trace --events` has written, for the flags that were raised then
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", requires = "from", value_hint = ValueHint::FilePath)]
     pub events: Option<PathBuf>,
     /// Print one JSON object: the call, with its flags
     #[arg(long)]
@@ -178,9 +191,15 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
-/// List candidates for MCP endpoints.
+/// List MCP endpoints, or candidates for them.
 #[derive(Clone, Debug, Args)]
 pub struct PsArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// List who may be one, without asking the agent
+    #[arg(long)]
+    pub candidates: bool,
     /// Print one JSON object a line and process
     #[arg(long)]
     pub json: bool,
@@ -258,7 +277,50 @@ pub struct CallsArgs {
     /// Print further ones as they end
     #[arg(long)]
     pub watch: bool,
+    /// Those that have not ended, the oldest first, with how long they have been under way
+    #[arg(long, conflicts_with_all = ["slow", "errors", "tool", "server", "watch"])]
+    pub in_flight: bool,
     /// Print one JSON object a line and call
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Print the flags that are up.
+#[derive(Clone, Debug, Args)]
+pub struct FlagsArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Those that were up too
+    #[arg(long, visible_alias = "history")]
+    pub all: bool,
+    /// How far back --all looks: 90s, 15m, 24h
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    pub since: String,
+    /// Print changes as they come
+    #[arg(long)]
+    pub watch: bool,
+    /// Print one JSON object a line and flag
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Watch everything live.
+///
+/// Keys: q quit, ? help, Tab the next list, arrows select, Enter the call's waterfall, s sort,
+/// / filter, p pause.
+#[derive(Clone, Debug, Args)]
+pub struct TopArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Pause between two frames, in milliseconds
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    pub interval: u64,
+    /// Print one frame as text and end; so it is without a terminal too
+    #[arg(long)]
+    pub once: bool,
+    /// Print one frame as a JSON object and end
     #[arg(long)]
     pub json: bool,
 }
@@ -442,6 +504,12 @@ mod tests {
             "replay --json -o x f",
             "doctor --json",
             "ps --json",
+            "ps --candidates",
+            "flags --history --watch --json",
+            "explain slowest",
+            "explain ab12 --from f --events e",
+            "calls --in-flight",
+            "top --once",
             "completions bash",
             "man --dir d",
             "trace --prometheus -p 1",
@@ -462,6 +530,8 @@ mod tests {
             "trace --ring-kib 1",
             "trace --otlp-protocol http",
             "trace --tier 3",
+            "explain ab12 --events e",
+            "calls --in-flight --slow",
             "trace --prometheus 9464",
             "trace --otlp-metrics delta",
             "trace --otlp http://h --otlp-histograms exponential",

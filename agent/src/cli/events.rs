@@ -52,9 +52,14 @@ impl Events {
         self.health.begin(clock);
     }
 
-    /// Takes a call or a fault, and has its server watched.
+    /// Takes a call or a fault.
     pub(super) fn output(&mut self, output: &Output) {
         self.health.output(output);
+    }
+
+    /// The kernel kills a process for want of memory.
+    pub(super) fn oom_killed(&mut self, pid: u32, at: Nanos) {
+        self.health.oom_killed(pid, at);
     }
 
     /// Whether it is time for [`Events::survey`].
@@ -67,12 +72,7 @@ impl Events {
         self.health.survey(survey);
     }
 
-    /// The kernel kills a process for want of memory.
-    pub(super) fn oom_killed(&mut self, pid: u32, at: Nanos) {
-        self.health.oom_killed(pid, at);
-    }
-
-    /// Takes what the sampler has found and writes what follows from it.
+    /// Writes what has happened to flags.
     ///
     /// # Errors
     /// When the file takes no more.
@@ -117,8 +117,8 @@ fn levels(path: &Path) -> Result<Levels, Failure> {
 fn line(event: &FlagEvent) -> String {
     let flag = &event.flag;
     let definition = definition(flag.flag);
-    let target = flag.target();
-    let subject = sanitise(&target);
+    let subject = flag.target();
+    let subject = sanitise(&subject);
     match event.code() {
         "cleared" => format!("flag cleared: {}: {subject}", definition.code),
         code => format!(

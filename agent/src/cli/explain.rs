@@ -1,13 +1,15 @@
 //! One call: where its time went, and why.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Write as _};
+use std::io::{self, BufRead, BufReader, IsTerminal as _};
 use std::path::Path;
 
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::ask::{ask_all, escape};
 use super::outputs::{colour, no_color};
+use super::pages::print;
 use super::{ExplainArgs, Failure, replay};
 use crate::calls::recording::{RecordingReader, is_recording};
 use crate::calls::{CallRecord, FaultRecord};
@@ -18,29 +20,42 @@ use crate::sink::{CallDocument, FlagDocument, Losses, Outputs, Sink, waterfall};
 /// # Errors
 /// When a file cannot be read, or no call or more than one is meant.
 pub(super) fn run(args: &ExplainArgs) -> Result<u8, Failure> {
-    let calls = calls(&args.from)?;
-    let (line, call) = find(&calls, &args.call, &args.from)?;
+    let Some(from) = &args.from else {
+        return explain(args, &asked(args)?);
+    };
+    let calls = calls(from)?;
+    let (line, call) = find(&calls, &args.call, from)?;
     let flags = match &args.events {
-        Some(path) => active(&lines(path)?, &call),
+        Some(path) => active(&lines(path)?, &call).into_iter().map(|(line, _)| line).collect(),
         None => Vec::new(),
     };
-    let mut out = io::stdout().lock();
+    let mut line = line.clone();
+    line["flags"] = Value::Array(flags);
+    explain(args, &line)
+}
+
+/// The call with its flags, as the agent knows it.
+fn asked(args: &ExplainArgs) -> Result<Value, Failure> {
+    let answer = ask_all(&args.config, &format!("/v1/calls/{}", escape(&args.call)))?;
+    serde_json::from_slice(&answer).map_err(|error| Failure::Io {
+        what: "the agent's answer is not understood".to_owned(),
+        source: error.into(),
+    })
+}
+
+/// Prints a call that has its flags with it.
+fn explain(args: &ExplainArgs, line: &Value) -> Result<u8, Failure> {
     let text = if args.json {
-        let flags = flags.iter().map(|(line, _)| line.clone()).collect();
-        let mut line = line.clone();
-        line["flags"] = Value::Array(flags);
         format!("{line}\n")
     } else {
-        let flags: Vec<FlagDocument> = flags.into_iter().map(|(_, flag)| flag).collect();
-        waterfall(&call, &flags, colour(args.color, out.is_terminal(), no_color()))
+        let call = CallDocument::deserialize(line)
+            .map_err(|error| Failure::Usage(format!("a call is not understood: {error}")))?;
+        let flags = line["flags"].as_array().into_iter().flatten();
+        let flags: Vec<_> = flags.filter_map(|flag| FlagDocument::deserialize(flag).ok()).collect();
+        let colour = colour(args.color, io::stdout().is_terminal(), no_color());
+        waterfall(&call, &flags, colour)
     };
-    match out.write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
-        written => written.map(|()| 0).map_err(|source| Failure::Io {
-            what: "cannot write: to the standard output".to_owned(),
-            source,
-        }),
-    }
+    print(text.as_bytes()).map(|()| 0)
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, Failure> {

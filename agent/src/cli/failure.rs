@@ -21,6 +21,12 @@ pub enum Failure {
         /// Its socket.
         socket: PathBuf,
     },
+    /// The agent answers others only.
+    #[error("not allowed to ask the agent at {}: be root, or a member of its group (socket.group, by default mcpsonar)", socket.display())]
+    NotAllowed {
+        /// Its socket.
+        socket: PathBuf,
+    },
     /// A file cannot be used.
     #[error("cannot {action}: {}: {source}", path.display())]
     File {
@@ -77,7 +83,7 @@ impl Failure {
             Self::OutputClosed => 0,
             Self::Usage(_) | Self::Config(_) => 2,
             Self::NoAgent { .. } => 3,
-            Self::Sensor(SensorError::Privilege { .. }) => 4,
+            Self::NotAllowed { .. } | Self::Sensor(SensorError::Privilege { .. }) => 4,
             Self::File { .. }
             | Self::Observe(_)
             | Self::Sensor(_)
@@ -140,6 +146,7 @@ mod tests {
         assert_eq!(Failure::from(privilege).exit_code(), 4);
         assert_eq!(Failure::Usage(String::new()).exit_code(), 2);
         assert_eq!(Failure::NoAgent { socket: "/x".into() }.exit_code(), 3);
+        assert_eq!(Failure::NotAllowed { socket: "/x".into() }.exit_code(), 4);
         let closed = Failure::stdout(io::ErrorKind::BrokenPipe.into());
         assert_eq!(closed.exit_code(), 0);
         let failed = Failure::stdout(io::ErrorKind::StorageFull.into());

@@ -63,7 +63,7 @@ fn render(command: clap::Command) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`Failure::OutputClosed`] when nobody reads it any more.
-pub(super) fn print(text: &[u8]) -> Result<(), Failure> {
+pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text).and_then(|()| out.flush()).map_err(Failure::stdout)
 }

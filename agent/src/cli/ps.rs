@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::{Failure, PsArgs, pages::print};
+use super::{Failure, PsArgs, endpoints, pages::print};
 use crate::hooks::TlsStatus;
 use crate::host::{FactsSource, ProcFs, TcpUse, all_pids, tcp_use};
 use crate::sensor;
+use crate::sink::text::written;
 
 /// A process that may be an MCP endpoint.
 #[derive(Clone, Debug, Serialize)]
@@ -29,11 +31,20 @@ struct Candidate {
     state: &'static str,
 }
 
-/// Prints the candidates.
+/// Prints the endpoints that the agent knows, or else the candidates.
 ///
 /// # Errors
 /// When the standard output cannot be written.
 pub(super) fn run(args: &PsArgs) -> Result<u8, Failure> {
+    if !args.candidates {
+        match endpoints::print(args) {
+            Err(Failure::NoAgent { socket }) => {
+                let none = Failure::NoAgent { socket };
+                writeln!(io::stderr(), "mcpsonar: {none}; these are candidates").unwrap_or_default();
+            }
+            asked => return asked,
+        }
+    }
     let candidates = join(sensor::tls_of_processes(&all_pids()), tcp_use());
     let output = if args.json {
         let mut lines = Vec::new();
@@ -77,11 +88,7 @@ fn join(libraries: Vec<TlsStatus>, mut tcp: HashMap<u32, TcpUse>) -> Vec<Candida
 }
 
 fn table(candidates: &[Candidate]) -> String {
-    let mut out = String::new();
-    // Writing to a String cannot fail.
-    match table_to(candidates, &mut out) {
-        Ok(()) | Err(fmt::Error) => out,
-    }
+    written(|out| table_to(candidates, out))
 }
 
 fn table_to(candidates: &[Candidate], out: &mut String) -> fmt::Result {
@@ -109,7 +116,7 @@ fn table_to(candidates: &[Candidate], out: &mut String) -> fmt::Result {
     }
     writeln!(
         out,
-        "candidates only: no agent has seen their traffic; `mcpsonar trace` shows who speaks MCP"
+        "candidates only: who of them speaks MCP their traffic tells, to `mcpsonar agent` or `mcpsonar trace`"
     )
 }
 

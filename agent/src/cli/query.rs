@@ -3,20 +3,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
 
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::UnixStream;
 
-use super::{CallsArgs, ConfigArgs, Failure, ReportArgs, agent, pages::print};
-use crate::sink::text::{column, duration, time_of_day};
-
-/// Bytes of a line of an answer at most.
-const MAX_LINE: usize = 1 << 20;
+use super::ask::{ask_all, escape, print_lines};
+use super::{CallsArgs, Failure, FlagsArgs, ReportArgs, pages::print};
+use crate::sink::sanitise;
+use crate::sink::text::{column, date_time, duration, time_of_day};
 
 /// Prints calls.
 ///
@@ -34,24 +27,13 @@ pub(super) fn calls(args: &CallsArgs) -> Result<u8, Failure> {
             write!(query, "&{name}={}", escape(value)).unwrap_or_default();
         }
     }
-    let mut rest = Vec::new();
+    if args.in_flight {
+        "/v1/inflight".clone_into(&mut query);
+    }
     if !args.json {
         print(header().as_bytes())?;
     }
-    ask(&args.config, &query, |bytes| {
-        if args.json {
-            return print(bytes);
-        }
-        rest.extend_from_slice(bytes);
-        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            print(human(&line).as_bytes())?;
-        }
-        if rest.len() > MAX_LINE {
-            rest.clear();
-        }
-        Ok(())
-    })?;
+    print_lines(&args.config, &query, args.json, human)?;
     Ok(0)
 }
 
@@ -65,12 +47,8 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Failure> {
         (false, Some(_)) => "html",
         (false, None) => "text",
     };
-    let mut answer = Vec::new();
     let query = format!("/v1/report?since={}&format={format}", escape(&args.since));
-    ask(&args.config, &query, |bytes| {
-        answer.extend_from_slice(bytes);
-        Ok(())
-    })?;
+    let mut answer = ask_all(&args.config, &query)?;
     if args.json {
         answer.push(b'\n');
     }
@@ -88,78 +66,53 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Asks the agent, and hands the answer over as it comes.
-fn ask(config: &ConfigArgs, query: &str, mut take: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
-    let socket = agent::load(config)?.config.socket_path;
-    let failed = |source| Failure::Io {
-        what: format!("cannot ask the agent at {}", socket.display()),
-        source,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
-    runtime.block_on(async {
-        let mut answer = send(&socket, query).await?;
-        if answer.status() != StatusCode::OK {
-            let body = answer
-                .into_body()
-                .collect()
-                .await
-                .map_err(|error| failed(io::Error::other(error)))?;
-            let said: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
-            let why = said["error"].as_str().unwrap_or("it does not say why").to_owned();
-            return Err(Failure::Io {
-                what: "the agent refuses".to_owned(),
-                source: io::Error::other(why),
-            });
-        }
-        while let Some(frame) = answer.frame().await {
-            let frame = frame.map_err(|error| failed(io::Error::other(error)))?;
-            if let Some(data) = frame.data_ref() {
-                take(data)?;
-            }
-        }
-        Ok(())
-    })
-}
-
-async fn send(socket: &Path, query: &str) -> Result<Response<Incoming>, Failure> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::NoAgent {
-            socket: socket.to_owned(),
-        },
-        _ => Failure::Io {
-            what: format!("cannot ask the agent at {}", socket.display()),
-            source,
-        },
-    };
-    let stream = UnixStream::connect(socket).await.map_err(failed)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(io::Error::other(error)))?;
-    tokio::spawn(connection);
-    let request = Request::get(query)
-        .header("host", "agent")
-        .body(String::new())
-        .map_err(|error| Failure::Usage(error.to_string()))?;
-    sender
-        .send_request(request)
-        .await
-        .map_err(|error| failed(io::Error::other(error)))
-}
-
-/// What a query may hold as it is (RFC 3986, unreserved), the rest as %XX.
-fn escape(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            write!(out, "%{byte:02X}").unwrap_or_default();
+/// Prints flags.
+///
+/// # Errors
+/// When no agent answers.
+pub(super) fn flags(args: &FlagsArgs) -> Result<u8, Failure> {
+    let mut query = format!("/v1/flags?since={}", escape(&args.since));
+    for (name, on) in [("all", args.all), ("watch", args.watch)] {
+        if on {
+            write!(query, "&{name}=true").unwrap_or_default();
         }
     }
-    out
+    let mut any = false;
+    print_lines(&args.config, &query, args.json, |flag| {
+        any = true;
+        flag_line(flag)
+    })?;
+    if !args.json && !any {
+        print(b"no flag is up; --all shows those of the past\n")?;
+    }
+    Ok(0)
+}
+
+/// Two lines: what is the matter since when, and what to do.
+fn flag_line(flag: &Value) -> String {
+    if let Some(missed) = flag["missed"].as_u64() {
+        return format!("({missed} changes missed: this terminal is too slow)\n");
+    }
+    let text = |name: &str| flag[name].as_str().unwrap_or("-");
+    let at = |name: &str| flag[name].as_u64().map(|nanos| date_time(nanos / 1_000_000));
+    let since = at("since_unix_ns").unwrap_or_else(|| "-".to_owned());
+    let until = match text("event") {
+        "cleared" => at("at_unix_ns").map_or_else(String::new, |at| format!(" until {at}")),
+        _ => String::new(),
+    };
+    let evidence = flag["evidence"].as_object().map(|evidence| {
+        let each = evidence.iter().map(|(key, value)| format!("{key}={value}"));
+        each.collect::<Vec<_>>().join(" ")
+    });
+    format!(
+        "{} {} {} since {since}{until}: {}\n         {}\n         {}\n",
+        column(text("severity"), 8),
+        text("flag"),
+        sanitise(text("target")),
+        sanitise(text("title")),
+        sanitise(&evidence.unwrap_or_default()),
+        sanitise(text("advice"))
+    )
 }
 
 fn header() -> String {
@@ -175,9 +128,8 @@ fn header() -> String {
     )
 }
 
-/// A line for people from a line of JSON.
-fn human(line: &[u8]) -> String {
-    let call: Value = serde_json::from_slice(line).unwrap_or_default();
+/// A line for people from a call, ended or not.
+fn human(call: &Value) -> String {
     if let Some(missed) = call["missed"].as_u64() {
         return format!("({missed} calls missed: this terminal is too slow)\n");
     }
@@ -193,6 +145,15 @@ fn human(line: &[u8]) -> String {
         .iter()
         .find_map(|name| call[name].as_str());
     let operation = format!("{} {}", text(&call["method"]), target.unwrap_or_default());
+    // Those under way have an age and a stage.
+    let or = |name: &str, other: &str| {
+        if call[name].is_null() {
+            call[other].clone()
+        } else {
+            call[name].clone()
+        }
+    };
+    let (latency, outcome) = (&or("latency_us", "age_us"), &or("outcome", "stage"));
     format!(
         "{} {} {} {} {:>8} {} {} {}\n",
         call["start_unix_ns"]
@@ -201,8 +162,8 @@ fn human(line: &[u8]) -> String {
         column(&party(&call["client"]), 14),
         column(&party(&call["server"]), 14),
         column(&operation, 32),
-        call["latency_us"].as_f64().map_or_else(|| "-".to_owned(), duration),
-        column(&text(&call["outcome"]), 12),
+        latency.as_f64().map_or_else(|| "-".to_owned(), duration),
+        column(&text(outcome), 12),
         column(&text(&call["dominant_cause"]), 13),
         text(&call["call"])
     )
@@ -213,17 +174,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_tools_are_no_syntax() {
-        assert_eq!(escape("a b&c=ü"), "a%20b%26c%3D%C3%BC");
-    }
-
-    #[test]
     fn any_line_is_shown() {
-        let line = human(br#"{"method":"tools/call","tool":"e\u001b[2Jcho","latency_us":1500.0,"outcome":"ok","server":{"name":null,"comm":"python"}}"#);
+        let line = human(&json(br#"{"method":"tools/call","tool":"e\u001b[2Jcho","latency_us":1500.0,"outcome":"ok","server":{"name":null,"comm":"python"}}"#));
         assert!(
             line.contains("python") && line.contains("1.50ms") && !line.contains('\x1b'),
             "{line}"
         );
-        assert!(human(b"nonsense").contains('-'));
+        assert!(human(&Value::Null).contains('-'));
+        let open = human(&json(br#"{"method":"ping","age_us":2000000.0,"stage":"unread"}"#));
+        assert!(open.contains("2.00s") && open.contains("unread"), "{open}");
+    }
+
+    #[test]
+    fn any_flag_is_shown() {
+        let line = flag_line(&json(
+            br#"{"event":"raised","flag":"hung","severity":"critical","target":"a\u001b[2J[7]",
+                "since_unix_ns":0,"title":"T","advice":"A."}"#,
+        ));
+        assert!(
+            line.contains("critical") && line.contains("[7]") && !line.contains('\x1b'),
+            "{line}"
+        );
+        assert!(flag_line(&Value::Null).contains('-'));
+    }
+
+    fn json(text: &[u8]) -> Value {
+        serde_json::from_slice(text).unwrap()
     }
 }

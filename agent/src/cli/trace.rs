@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     calls::{Origin, Output, Survey},
-    host::ProcessFacts,
     observe::{Observer, ObserverError, Options, Report, Target, observe},
     sensor::{RING_BYTES, Tier},
     sink::{Losses, OutputError, Outputs, WhenFull},
@@ -156,14 +155,6 @@ impl Observer for Calls {
         Ok(())
     }
 
-    fn record(&mut self, _bytes: &[u8]) -> Result<(), ObserverError> {
-        Ok(())
-    }
-
-    fn facts(&mut self, _facts: &ProcessFacts) -> Result<(), ObserverError> {
-        Ok(())
-    }
-
     fn output(&mut self, output: Output) -> Result<(), ObserverError> {
         if let Some(events) = &mut self.events {
             events.output(&output);
@@ -185,7 +176,7 @@ impl Observer for Calls {
         self.events.as_ref().is_some_and(|events| events.wants_survey(now))
     }
 
-    fn survey(&mut self, survey: &Survey) {
+    fn survey(&mut self, survey: &Survey, _losses: &Losses) {
         if let Some(events) = &mut self.events {
             events.survey(survey);
         }

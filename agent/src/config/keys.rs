@@ -122,6 +122,25 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "prometheus.address",
+        otel: None,
+        allowed: "an address and a port: 127.0.0.1:9464, [::]:9464; or off",
+        about: "Where metrics are served at /metrics. When it cannot be listened on, the agent says so, goes on without and tries again every 10 s.",
+        set: |config, text| {
+            config.prometheus_address = if matches!(text, "" | "off") {
+                None
+            } else {
+                Some(text.parse().ok()?)
+            };
+            Some(())
+        },
+        get: |config| {
+            config
+                .prometheus_address
+                .map_or_else(|| "off".to_owned(), |address| address.to_string())
+        },
+    },
+    Key {
         name: "log.level",
         otel: None,
         allowed: "off, error, warn, info, debug or trace",

@@ -1,21 +1,26 @@
 //! The configuration of the agent: defaults, a TOML file, the environment and flags, later ones
 //! above earlier ones, into one value that is checked as a whole.
 
+mod flag_keys;
 mod keys;
+mod page;
 mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::flags::{FlagsConfig, Levels};
 use crate::history::Limits;
-use crate::sink::OtlpProtocol;
+use crate::sink::{DEFAULT_PROMETHEUS_ADDRESS, OtlpProtocol};
 
 pub use keys::KEYS;
+pub use page::page;
 pub use value::duration;
 
 /// Where the file is looked for when none is named.
@@ -38,6 +43,10 @@ pub struct Config {
     pub otlp_endpoint: Option<String>,
     /// How to speak to it.
     pub otlp_protocol: OtlpProtocol,
+    /// Where metrics are served.
+    pub prometheus_address: Option<SocketAddr>,
+    /// Settings of flags.
+    pub flags: FlagsConfig,
     /// What is logged.
     pub log_level: log::LevelFilter,
     /// As JSON.
@@ -54,6 +63,8 @@ impl Default for Config {
             limits: Limits::default(),
             otlp_endpoint: None,
             otlp_protocol: OtlpProtocol::Grpc,
+            prometheus_address: DEFAULT_PROMETHEUS_ADDRESS.parse().ok(),
+            flags: FlagsConfig::default(),
             log_level: log::LevelFilter::Info,
             log_json: false,
         }
@@ -122,6 +133,14 @@ pub enum Problem {
         /// What it takes.
         allowed: &'static str,
     },
+    /// A setting of a flag that makes no sense.
+    #[error("{source_}: {message}")]
+    Flags {
+        /// Where.
+        source_: Source,
+        /// The setting, and what is allowed.
+        message: String,
+    },
     /// A file that cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     File {
@@ -160,6 +179,8 @@ pub struct Loaded {
     /// The values.
     pub config: Config,
     sources: BTreeMap<&'static str, Source>,
+    /// Of settings of flags, by their dotted names.
+    flag_sources: BTreeMap<String, Source>,
 }
 
 /// What a configuration is made of: kept, so that it can be made again.
@@ -168,7 +189,7 @@ pub struct Inputs {
     /// The file; without one the default file, if it is there.
     pub file: Option<PathBuf>,
     /// Key, value and name of each flag.
-    pub flags: Vec<(&'static str, String, &'static str)>,
+    pub flags: Vec<(String, String, &'static str)>,
 }
 
 impl Inputs {
@@ -180,7 +201,8 @@ impl Inputs {
         let mut loaded = Loaded::default();
         let mut problems = Vec::new();
         match self.read_file() {
-            Ok(Some((path, table))) => {
+            Ok(Some((path, mut table))) => {
+                loaded.take_flags(&mut table, &path, &mut problems);
                 let mut values = Vec::new();
                 flatten("", &table, &mut values);
                 for (key, value) in values {
@@ -205,8 +227,20 @@ impl Inputs {
             let source = Source::Environment("OTEL_SDK_DISABLED".to_owned());
             loaded.sources.insert("otlp.endpoint", source);
         }
+        for key in flag_keys::all() {
+            let name = variable(&key);
+            if let Some(value) = env(&name).filter(|value| !value.is_empty()) {
+                loaded.set(&key, &value, Source::Environment(name), &mut problems);
+            }
+        }
         for (key, value, flag) in &self.flags {
             loaded.set(key, value, Source::Flag(flag), &mut problems);
+        }
+        if let Err(error) = loaded.config.flags.levels() {
+            problems.push(Problem::Flags {
+                source_: loaded.source_of_flags(&error),
+                message: error.to_string(),
+            });
         }
         if problems.is_empty() {
             Ok(loaded)
@@ -233,8 +267,19 @@ impl Inputs {
     }
 }
 
+impl Config {
+    /// The thresholds of flags. They were found right when the configuration was put together.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        self.flags.levels().unwrap_or_default()
+    }
+}
+
 impl Loaded {
     fn set(&mut self, name: &str, value: &str, source: Source, problems: &mut Vec<Problem>) {
+        if flag_keys::is_one(name) {
+            return self.set_flag(name, value, source, problems);
+        }
         let Some(key) = KEYS.iter().find(|key| key.name == name) else {
             problems.push(Problem::Unknown {
                 key: name.to_owned(),
@@ -261,6 +306,12 @@ impl Loaded {
             (key, (key.get)(&self.config), source)
         })
     }
+}
+
+/// A variable of the process's own environment.
+#[must_use]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// `MCPSONAR_HISTORY_MAX_AGE` for `history.max_age`.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast::{Receiver, Sender, channel};
 
 use crate::calls::CallRecord;
+use crate::flags::FlagEvent;
 
 /// Calls that are remembered.
 const LAST: usize = 1000;
@@ -17,6 +18,7 @@ const BEHIND: usize = 1024;
 pub(super) struct Live {
     last: Mutex<VecDeque<Arc<CallRecord>>>,
     next: Sender<Arc<CallRecord>>,
+    flags: Sender<Arc<FlagEvent>>,
 }
 
 impl Default for Live {
@@ -24,6 +26,7 @@ impl Default for Live {
         Self {
             last: Mutex::default(),
             next: channel(BEHIND).0,
+            flags: channel(BEHIND).0,
         }
     }
 }
@@ -48,6 +51,14 @@ impl Live {
             .iter()
             .cloned()
             .collect()
+    }
+
+    pub(super) fn flag(&self, event: FlagEvent) {
+        self.flags.send(Arc::new(event)).map(|_| ()).unwrap_or_default();
+    }
+
+    pub(super) fn listen_to_flags(&self) -> Receiver<Arc<FlagEvent>> {
+        self.flags.subscribe()
     }
 
     pub(super) fn listen(&self) -> Receiver<Arc<CallRecord>> {

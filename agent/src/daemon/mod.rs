@@ -3,19 +3,23 @@
 mod api;
 mod live;
 mod logs;
+mod meter;
 mod observer;
+mod picture;
 mod socket;
+mod window;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::live::Live;
+use self::meter::Served;
 use self::observer::Daemon;
+use self::picture::Picture;
 use self::socket::Claim;
-use crate::config::{ConfigError, Inputs};
+use crate::config::{ConfigError, Inputs, environment};
 use crate::history::{History, HistoryError, StatusHandle, UnixMillis};
 use crate::observe::{ObserveError, Options, observe};
 use crate::sink::{Losses, OtlpError};
@@ -68,6 +72,8 @@ struct State {
     history: Option<(PathBuf, StatusHandle)>,
     slow_us: AtomicU64,
     dropped_records: AtomicU64,
+    picture: Mutex<Picture>,
+    told: Mutex<(Served, Losses)>,
     host: String,
     began: UnixMillis,
 }
@@ -93,6 +99,8 @@ pub fn run(inputs: Inputs, options: Options) -> Result<(), DaemonError> {
             .map(|history| (config.history_path.clone(), history.status())),
         slow_us: AtomicU64::new(observer::micros(config.limits.slow)),
         dropped_records: AtomicU64::new(0),
+        picture: Mutex::new(Picture::new(crate::host::monotonic())),
+        told: Mutex::default(),
         host: host.trim().to_owned(),
         began: now(),
     });
@@ -123,15 +131,19 @@ pub fn run(inputs: Inputs, options: Options) -> Result<(), DaemonError> {
 
 /// Milliseconds since the Unix epoch.
 fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    crate::host::unix_nanos() / 1_000_000
 }
 
 impl State {
+    fn picture(&self) -> MutexGuard<'_, Picture> {
+        self.picture.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether metrics are served, and what was lost so far.
+    fn told(&self, served: Served, losses: Losses) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = (served, losses);
+    }
+
     fn is_slow(&self, latency_us: Option<f64>) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "a threshold")]
         let threshold = self.slow_us.load(Ordering::Relaxed) as f64;

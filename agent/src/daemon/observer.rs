@@ -9,11 +9,14 @@ use mcp_proto::Nanos;
 use sd_notify::NotifyState;
 
 use super::logs::{self, Level};
-use super::{DaemonError, State, environment};
-use crate::calls::{Origin, Output};
-use crate::config::{Config, Inputs};
-use crate::history::History;
-use crate::host::ProcessFacts;
+use super::meter::Meter;
+use super::{DaemonError, State};
+use crate::calls::{Origin, Output, Survey};
+use crate::config::{Config, Inputs, environment};
+use crate::flags::{AgentInput, Change, FlagEvent, Severity};
+use crate::health::Health;
+use crate::history::{FlagRow, History, HistoryState};
+use crate::host::SamplerReport;
 use crate::observe::{Observer, ObserverError};
 use crate::sink::{Losses, Otlp, Sink, WhenFull};
 
@@ -26,6 +29,11 @@ pub(super) struct Daemon {
     config: Config,
     history: Option<History>,
     otlp: Option<Otlp>,
+    health: Health,
+    meter: Meter,
+    /// Records that had been lost when that was last looked at.
+    lost: u64,
+    cpus: u64,
     /// Exporters of an earlier configuration that still send what they have.
     retiring: Vec<JoinHandle<u64>>,
     state: Arc<State>,
@@ -43,8 +51,18 @@ impl Daemon {
         state: Arc<State>,
         level: Level,
     ) -> Result<Self, DaemonError> {
+        let health = Health::start(config.levels()).map_err(|source| DaemonError::Setup {
+            what: "the sampler",
+            source,
+        })?;
+        let mut meter = Meter::new();
+        meter.serve(config.prometheus_address);
         Ok(Self {
             otlp: exporter(&config)?,
+            health,
+            meter,
+            lost: 0,
+            cpus: 1,
             inputs,
             config,
             history,
@@ -97,6 +115,48 @@ impl Daemon {
         }
     }
 
+    /// Takes what was sampled.
+    fn sampled(&mut self, now: Nanos) {
+        let (state, cpus) = (&self.state, &mut self.cpus);
+        let mut host = None;
+        let mut any = false;
+        self.health.tick(now, |report: &SamplerReport| {
+            let mut picture = state.picture();
+            if let Some(sample) = &report.samples.host {
+                picture.host(sample);
+                *cpus = sample.cores.len() as u64;
+                host = Some(sample.clone());
+            }
+            for sample in &report.samples.processes {
+                picture.process(sample);
+            }
+            for &pid in &report.samples.gone {
+                picture.gone(pid);
+            }
+            any |= !report.samples.processes.is_empty() || !report.samples.gone.is_empty();
+        });
+        if let Some(host) = &host {
+            self.meter.host(host);
+        }
+        if any {
+            let picture = self.state.picture();
+            self.meter.processes(&self.health, self.cpus, |pid| picture.name(pid));
+        }
+    }
+
+    /// Takes what has happened to flags.
+    fn flags(&mut self) {
+        while let Some(event) = self.health.poll_event() {
+            tell_flag(&event);
+            self.meter.flag(&event, &self.health);
+            self.state.picture().flag(&event);
+            if let Some(history) = &mut self.history {
+                history.flag(flag_row(&event));
+            }
+            self.state.live.flag(event);
+        }
+    }
+
     fn reload(&mut self) -> Result<(), DaemonError> {
         let mut config = self.inputs.load(environment)?.config;
         if (&config.otlp_endpoint, config.otlp_protocol) != (&self.config.otlp_endpoint, self.config.otlp_protocol) {
@@ -109,6 +169,8 @@ impl Daemon {
             history.set_limits(config.limits);
         }
         self.state.slow_us.store(micros(config.limits.slow), Ordering::Relaxed);
+        self.health.set_levels(config.levels());
+        self.meter.serve(config.prometheus_address);
         self.level
             .reload(logs::targets(config.log_level))
             .unwrap_or_else(|error| tracing::warn!(%error, "the level of the log stays"));
@@ -140,23 +202,19 @@ impl Daemon {
 }
 
 impl Observer for Daemon {
-    fn begin(&mut self, _origin: &Origin) -> Result<(), ObserverError> {
-        Ok(())
-    }
-
-    fn record(&mut self, _bytes: &[u8]) -> Result<(), ObserverError> {
-        Ok(())
-    }
-
-    fn facts(&mut self, _facts: &ProcessFacts) -> Result<(), ObserverError> {
+    fn begin(&mut self, origin: &Origin) -> Result<(), ObserverError> {
+        self.health.begin(origin.clock);
         Ok(())
     }
 
     /// No output ends the observation: each says what it has lost.
     fn output(&mut self, output: Output) -> Result<(), ObserverError> {
+        self.health.output(&output);
         match output {
             Output::Call(call) => {
                 let call = Arc::new(*call);
+                self.meter.call(&call);
+                self.state.picture().call(&call, call.ended);
                 if let Some(otlp) = &mut self.otlp
                     && let Err(error) = otlp.call(&call)
                 {
@@ -168,6 +226,7 @@ impl Observer for Daemon {
                 self.state.live.push(call);
             }
             Output::Fault(fault) => {
+                self.meter.fault(&fault);
                 if let Some(history) = &mut self.history
                     && let Err(error) = history.fault(&fault)
                 {
@@ -182,7 +241,46 @@ impl Observer for Daemon {
         self.state.dropped_records.store(total, Ordering::Relaxed);
     }
 
-    fn tick(&mut self, _now: Nanos) -> Result<(), ObserverError> {
+    fn wants_survey(&self, now: Nanos) -> bool {
+        self.health.wants_survey(now)
+    }
+
+    fn survey(&mut self, survey: &Survey, losses: &Losses) {
+        self.health.survey(survey);
+        let history = self.history.as_ref().map(|history| history.status().read());
+        let paused = history.as_ref().and_then(|status| match &status.state {
+            HistoryState::Paused { reason, .. } => Some(reason.as_str()),
+            _ => None,
+        });
+        let lost = self.state.dropped_records.load(Ordering::Relaxed);
+        self.health.agent(&AgentInput {
+            history_paused: paused,
+            history_lost: history.as_ref().map_or(0, |status| status.lost_paused),
+            records_lost: lost.saturating_sub(self.lost),
+            at: survey.at,
+        });
+        self.lost = lost;
+        let mut losses = losses.clone();
+        if let Some(status) = &history {
+            losses.add("history_dropped", status.dropped + status.lost_paused);
+        }
+        losses.add("output_dropped", self.otlp.as_ref().map_or(0, Sink::dropped));
+        for (name, count) in self.health.lost() {
+            losses.add(name, count);
+        }
+        self.meter.survey(survey, &losses);
+        self.meter.keep_serving();
+        self.state.told(self.meter.served(), losses);
+        self.state.picture().survey(survey.clone());
+    }
+
+    fn oom_killed(&mut self, pid: u32, at: Nanos) {
+        self.health.oom_killed(pid, at);
+    }
+
+    fn tick(&mut self, now: Nanos) -> Result<(), ObserverError> {
+        self.sampled(now);
+        self.flags();
         if !self.ready {
             self.ready = true;
             tracing::info!("observing");
@@ -207,6 +305,41 @@ impl Observer for Daemon {
 fn exporter(config: &Config) -> Result<Option<Otlp>, DaemonError> {
     let start = |url: &String| Otlp::start(url, config.otlp_protocol, WhenFull::Drop, None);
     Ok(config.otlp_endpoint.as_ref().map(start).transpose()?)
+}
+
+/// A flag in the log.
+fn tell_flag(event: &FlagEvent) {
+    let flag = &event.flag;
+    let (code, change, target) = (flag.flag.code(), event.code(), flag.target());
+    let severity = flag.severity.code();
+    let (value, threshold) = (flag.value, flag.threshold);
+    let advice = crate::flags::definition(flag.flag).advice;
+    match (event.change, flag.severity) {
+        (Change::Raised | Change::Updated, Severity::Warning | Severity::Critical) => {
+            tracing::warn!(flag = code, change, severity, ?target, value, threshold, advice, "flag");
+        }
+        _ => tracing::info!(flag = code, change, severity, ?target, value, threshold, "flag"),
+    }
+}
+
+/// A flag in the history.
+fn flag_row(event: &FlagEvent) -> FlagRow {
+    let flag = &event.flag;
+    let millis = |at| event.clock.unix(at) / 1_000_000;
+    let mut evidence = serde_json::to_value(&flag.evidence).unwrap_or_default();
+    evidence["value"] = flag.value.into();
+    evidence["threshold"] = flag.threshold.into();
+    // What an explanation of a call needs to know whether the flag concerns it.
+    evidence["subject"] = serde_json::to_value(&flag.subject).unwrap_or_default();
+    evidence["name"] = flag.name.as_deref().into();
+    FlagRow {
+        code: flag.flag.code().to_owned(),
+        target: flag.target(),
+        severity: flag.severity.code().to_owned(),
+        since_unix_ms: millis(flag.since),
+        cleared_unix_ms: matches!(event.change, Change::Cleared(_)).then(|| millis(event.at)),
+        evidence,
+    }
 }
 
 /// Tells systemd, if it asked for it.

@@ -80,7 +80,38 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Where: the dotted name of the flag or of its setting.
+    #[must_use]
+    pub fn at(&self) -> &str {
+        match self {
+            Self::NoFlag { at, .. } | Self::NoSetting { at, .. } | Self::Value { at, .. } => at,
+        }
+    }
+}
+
 impl FlagsConfig {
+    /// The value of a setting by its dotted name, as it was written.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<String> {
+        let mut scoped = [("servers.", &self.servers), ("tools.", &self.tools)].into_iter();
+        let (flags, rest) = match name.strip_prefix("flags.") {
+            Some(rest) => (&self.flags, rest),
+            None => scoped.find_map(|(prefix, scopes)| {
+                let rest = name.strip_prefix(prefix)?;
+                scopes.iter().find_map(|(scope, settings)| {
+                    let rest = rest.strip_prefix(scope.as_str())?.strip_prefix(".flags.")?;
+                    Some((&settings.flags, rest))
+                })
+            })?,
+        };
+        let (code, key) = rest.split_once('.')?;
+        Some(match flags.get(code)?.get(key)? {
+            Setting::Switch(on) => on.to_string(),
+            Setting::Number(number) => number.to_string(),
+        })
+    }
+
     /// The thresholds that these settings make.
     ///
     /// # Errors

@@ -49,6 +49,8 @@ pub enum Family {
     Protocol,
     /// More or fewer instances are called for.
     Scaling,
+    /// The agent itself cannot do all that it should.
+    Agent,
 }
 
 /// How bad.
@@ -154,12 +156,13 @@ impl Threshold {
 
 impl Family {
     /// All, in the order of the documentation.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Pressure,
         Self::Target,
         Self::Lifecycle,
         Self::Protocol,
         Self::Scaling,
+        Self::Agent,
     ];
 
     /// Its heading.
@@ -171,6 +174,7 @@ impl Family {
             Self::Lifecycle => "Lifecycle",
             Self::Protocol => "Protocol",
             Self::Scaling => "Scaling advice",
+            Self::Agent => "The agent itself",
         }
     }
 }

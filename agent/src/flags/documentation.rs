@@ -31,11 +31,16 @@ Every number can be set, for all, for a server by its name, or for a tool (`TOOL
 `SERVER/TOOL`); the narrowest applies. `clear` and `critical` follow a `warn` that is moved, unless
 they are set too:
 
-```json
-{\"flags\": {\"host_cpu\": {\"warn\": 0.9}, \"idle\": {\"enabled\": false}},
- \"servers\": {\"files\": {\"flags\": {\"slow_tool_calls\": {\"warn\": 250}}}},
- \"tools\": {\"search\": {\"flags\": {\"slow_tool_calls\": {\"warn\": 2000, \"raise\": 3, \"of\": 5}}}}}
+```toml
+flags.host_cpu.warn = 0.9
+flags.idle.enabled = false
+servers.files.flags.slow_tool_calls.warn = 250
+tools.search.flags.slow_tool_calls = { warn = 2000, raise = 3, of = 5 }
+tools.\"files/read\".flags.slow_tool_calls.warn = 50
 ```
+
+The first two can be variables and flags of the command line too: `MCPSONAR_FLAGS_HOST_CPU_WARN=0.9`,
+`--set flags.idle.enabled=false`.
 ";
 
 fn body(page: &mut String) -> fmt::Result {

@@ -9,7 +9,9 @@ use serde::Serialize;
 use super::board::Board;
 use super::limits::{HOUSEKEEPING, MAX_NAME, MAX_PROCESSES};
 use super::rules::{CgroupState, HostState, ServerState, Usage};
-use super::{ActiveFlag, CallInput, FaultInput, Flag, FlagEvent, InFlight, Levels, ProcessEvent, ProcessRef, Subject};
+use super::{
+    ActiveFlag, AgentInput, CallInput, FaultInput, Flag, FlagEvent, InFlight, Levels, ProcessEvent, ProcessRef, Subject,
+};
 use crate::host::{CgroupSample, ClockOffset, Ends, HostSample, ProcessSample, Samples};
 
 /// Takes what is measured and gives what it means. Time enters by parameter and never goes back.
@@ -146,6 +148,11 @@ impl Engine {
             self.server(server, call.client, call.ended);
         }
         self.weigh_call(call);
+    }
+
+    /// Takes how the agent itself is. To be told every few seconds.
+    pub fn agent(&mut self, agent: &AgentInput<'_>) {
+        self.weigh_agent(agent);
     }
 
     /// Other thresholds are in force. What is raised stays so until its next value.

@@ -179,7 +179,7 @@ impl Serialize for FlagEvent {
             Change::Cleared(reason) => Some(reason),
             Change::Raised | Change::Updated => None,
         };
-        let mut out = serializer.serialize_struct("FlagEvent", 15)?;
+        let mut out = serializer.serialize_struct("FlagEvent", 16)?;
         out.serialize_field("event", self.code())?;
         serialize_flag(&self.flag, self.clock, &mut out)?;
         out.serialize_field("at_unix_ns", &self.clock.unix(self.at))?;
@@ -197,6 +197,7 @@ fn serialize_flag<S: SerializeStruct>(flag: &ActiveFlag, clock: ClockOffset, out
     out.serialize_field("title", definition.title)?;
     out.serialize_field("subject", &flag.subject)?;
     out.serialize_field("name", &flag.name)?;
+    out.serialize_field("target", &flag.target())?;
     out.serialize_field("since_unix_ns", &clock.unix(flag.since))?;
     out.serialize_field("since_mono_ns", &flag.since)?;
     out.serialize_field("value", &flag.value)?;

@@ -87,6 +87,19 @@ pub struct InFlight {
     pub last_byte: Option<Nanos>,
 }
 
+/// How the agent itself is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AgentInput<'a> {
+    /// Why the history is not written, when it is not.
+    pub history_paused: Option<&'a str>,
+    /// Entries that it has lost so.
+    pub history_lost: u64,
+    /// Records that found no room between kernel and agent, since the last time.
+    pub records_lost: u64,
+    /// As of when, CLOCK_MONOTONIC.
+    pub at: Nanos,
+}
+
 /// Something that happened to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessEvent {

@@ -23,7 +23,7 @@ pub use definition::{Definition, EvidenceField, Family, Hysteresis, Parameter, S
 pub use documentation::documentation;
 pub use engine::{Engine, EngineStats};
 pub use event::{ActiveFlag, Change, ClearReason, Evidence, FlagEvent, Subject, Value};
-pub use input::{CallInput, CallKind, FaultInput, InFlight, ProcessEvent, ProcessRef};
+pub use input::{AgentInput, CallInput, CallKind, FaultInput, InFlight, ProcessEvent, ProcessRef};
 pub use level::{Level, Levels};
 pub use table::{Flag, definition, definitions};
 

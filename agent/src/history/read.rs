@@ -254,6 +254,22 @@ impl Reader {
             .collect()
     }
 
+    /// Calls that were kept whole and whose id begins so, with their JSON; at most a few.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn calls_by_id(&self, beginning: &str) -> Result<Vec<(String, Box<RawValue>)>, HistoryError> {
+        // Ids are hex digits: all that begin so are below the beginning with a `g`.
+        let rows = self.all(
+            "SELECT c.call, b.json FROM calls c JOIN bodies b USING (id) WHERE c.call >= ?1 AND c.call < ?1 || 'g' LIMIT 8",
+            [beginning],
+            |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)),
+        )?;
+        rows.into_iter()
+            .map(|(call, body)| Ok((call, inflate(&body)?)))
+            .collect()
+    }
+
     /// Faults by kind and by whose they were.
     ///
     /// # Errors

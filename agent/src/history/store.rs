@@ -154,6 +154,12 @@ fn write_seen(tx: &Transaction<'_>, pending: &Pending) -> rusqlite::Result<()> {
 
 /// Notes that a run of the agent begins; its number.
 pub(super) fn begin_run(db: &Connection, now: UnixMillis) -> rusqlite::Result<i64> {
+    // What was up when the run before ended: nobody has watched it since.
+    db.execute(
+        "UPDATE flags SET cleared_ms = max(since_ms, coalesce((SELECT max(last_ms) FROM runs), since_ms))
+         WHERE cleared_ms IS NULL",
+        [],
+    )?;
     db.execute("INSERT INTO runs (began_ms, last_ms) VALUES (?1, ?1)", [now])?;
     Ok(db.last_insert_rowid())
 }

@@ -14,10 +14,7 @@ impl ClockOffset {
     /// The offset at this instant.
     #[must_use]
     pub fn now() -> Self {
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_nanos());
-        let offset = i128::try_from(unix).unwrap_or(i128::MAX) - i128::from(monotonic());
+        let offset = i128::from(unix_nanos()) - i128::from(monotonic());
         Self(i64::try_from(offset).unwrap_or(0))
     }
 
@@ -26,6 +23,13 @@ impl ClockOffset {
     pub fn unix(self, at: Nanos) -> u64 {
         at.saturating_add_signed(self.0)
     }
+}
+
+/// Nanoseconds since the Unix epoch.
+#[must_use]
+pub fn unix_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// CLOCK_MONOTONIC in nanoseconds, the clock of the kernel's records.

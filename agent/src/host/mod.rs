@@ -18,7 +18,7 @@ mod threads;
 mod unix;
 
 pub use cgroup::{CgroupCounters, CgroupDirs, CgroupSample, Hierarchies, LimitingDirs, MemoryEvents, MemoryUse};
-pub use clock::{ClockOffset, monotonic, thread_cpu};
+pub use clock::{ClockOffset, monotonic, thread_cpu, unix_nanos};
 pub use container::container_id;
 pub use descriptors::{at_other_end, descendants, open_inodes, own_inodes, peers};
 pub use ends::{End, Ends, EndsScanner};

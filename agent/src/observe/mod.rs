@@ -53,17 +53,23 @@ pub trait Observer {
     ///
     /// # Errors
     /// What the observer cannot go on after.
-    fn begin(&mut self, origin: &Origin) -> Result<(), ObserverError>;
+    fn begin(&mut self, _origin: &Origin) -> Result<(), ObserverError> {
+        Ok(())
+    }
     /// A raw record of the ring, before it is understood.
     ///
     /// # Errors
     /// As [`Observer::begin`].
-    fn record(&mut self, bytes: &[u8]) -> Result<(), ObserverError>;
+    fn record(&mut self, _bytes: &[u8]) -> Result<(), ObserverError> {
+        Ok(())
+    }
     /// Facts of a process that was seen for the first time, before its first record is understood.
     ///
     /// # Errors
     /// As [`Observer::begin`].
-    fn facts(&mut self, facts: &ProcessFacts) -> Result<(), ObserverError>;
+    fn facts(&mut self, _facts: &ProcessFacts) -> Result<(), ObserverError> {
+        Ok(())
+    }
     /// A call or a fault.
     ///
     /// # Errors
@@ -76,12 +82,12 @@ pub trait Observer {
     fn tick(&mut self, _now: Nanos) -> Result<(), ObserverError> {
         Ok(())
     }
-    /// Whether [`Observer::survey`] is to be called.
+    /// Whether what is under way is to be told now. It costs a look at all of it.
     fn wants_survey(&self, _now: Nanos) -> bool {
         false
     }
-    /// What is under way.
-    fn survey(&mut self, _survey: &Survey) {}
+    /// What is under way, and what was lost since the observation began.
+    fn survey(&mut self, _survey: &Survey, _losses: &Losses) {}
     /// The kernel has chosen a process to be killed for want of memory, at this instant.
     fn oom_killed(&mut self, _pid: u32, _at: Nanos) {}
     /// Records have found no room in the ring: so many since the observation began.

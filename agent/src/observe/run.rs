@@ -1,6 +1,6 @@
 //! The loop: ring to pipeline, verdicts back, calls to the observer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::peers::PeerSearch;
 use super::usage::Usage;
 use super::{Aim, ObserveError, Observer, ObserverError, Options, Report, Target, origin};
 use crate::calls::{Pipeline, Selection};
+use crate::heap::Tide;
 use crate::host::{self, ProcFs, monotonic};
 use crate::sensor::{BUDGET_BYTES, Scope, Sensor, SensorError, Settings};
 use crate::sink::Losses;
@@ -99,6 +100,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         peers,
         dropped: 0,
         failure: None,
+        heap: Tide::default(),
     };
     if let Some(child) = &mut child {
         sensor.admit(child.pid, Membership::Member)?;
@@ -210,11 +212,7 @@ async fn settle(flow: &mut Flow, sensor: &mut Sensor, observer: &mut dyn Observe
 fn finish(flow: Flow, sensor: &Sensor, command: Option<ExitStatus>) -> Result<Report, ObserveError> {
     let counters = sensor.counters();
     let stats = flow.pipeline.stats();
-    let mut losses = Losses::default();
-    for (&name, &count) in counters.iter().filter(|(name, _)| **name != "records") {
-        losses.add(name, count);
-    }
-    flow.pipeline.count_losses(&mut losses);
+    let losses = flow.losses(&counters);
     if let Some(failure) = flow.failure
         && command.is_none()
     {
@@ -239,6 +237,7 @@ struct Flow {
     /// Records that found no room in the ring, as of the last look.
     dropped: u64,
     failure: Option<ObserverError>,
+    heap: Tide,
 }
 
 impl Flow {
@@ -282,13 +281,24 @@ impl Flow {
         }
         let now = monotonic();
         self.pipeline.tick(now);
+        self.heap.tick(now);
         self.judge(sensor);
         self.deliver(observer);
         if observer.wants_survey(now) {
-            observer.survey(&self.pipeline.survey(now));
+            observer.survey(&self.pipeline.survey(now), &self.losses(&sensor.counters()));
         }
         note(&mut self.failure, observer.tick(now));
         total
+    }
+
+    /// What went missing so far.
+    fn losses(&self, counters: &BTreeMap<&'static str, u64>) -> Losses {
+        let mut losses = Losses::default();
+        for (&name, &count) in counters.iter().filter(|(name, _)| **name != "records") {
+            losses.add(name, count);
+        }
+        self.pipeline.count_losses(&mut losses);
+        losses
     }
 
     /// Looks for the other end of members' connections.

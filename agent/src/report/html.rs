@@ -6,18 +6,14 @@ use std::fmt::{self, Write as _};
 use super::limits::ROWS;
 use super::text::{cause_list, change, operation_name, percent, rate, time, urgency};
 use super::{Figures, Report, Trend, causes, plot};
-use crate::sink::text::{date_time, duration, sanitise, size};
+use crate::sink::text::{date_time, duration, sanitise, size, written};
 
 const STYLE: &str = include_str!("report.css");
 
 /// The report as an HTML document.
 #[must_use]
 pub fn html(report: &Report) -> String {
-    let mut out = String::new();
-    // Writing to a String cannot fail.
-    match write(&mut out, report) {
-        Ok(()) | Err(fmt::Error) => out,
-    }
+    written(|out| write(out, report))
 }
 
 fn write(out: &mut String, report: &Report) -> fmt::Result {

@@ -3,6 +3,7 @@
 use super::figures::Direction;
 use super::limits::{ENOUGH, RECOMMENDATIONS};
 use super::{OperationReport, Recommendation, Report, ServerReport, Urgency, causes};
+use crate::flags::{Flag, definition};
 use crate::report::text::{operation_name, percent};
 use crate::sink::text::duration;
 
@@ -195,10 +196,21 @@ fn flags(report: &Report) -> impl Iterator<Item = Recommendation> {
                 Urgency::Medium
             },
             flag.target.clone(),
-            format!("a flag is up: {}; its page in docs/flags.md says what to do", flag.code),
-            flag.evidence.to_string(),
+            Flag::from_code(&flag.code).map_or_else(
+                || format!("a flag is up: {}", flag.code),
+                |known| definition(known).advice.to_owned(),
+            ),
+            format!("{} is up: {}", flag.code, in_words(&flag.evidence)),
         )
     })
+}
+
+/// `value=0.93 threshold=0.8`, without what only programs need.
+fn in_words(evidence: &serde_json::Value) -> String {
+    let fields = evidence.as_object().into_iter().flatten();
+    let told = fields.filter(|(name, value)| !["subject", "name"].contains(&name.as_str()) && !value.is_null());
+    let each = told.map(|(name, value)| format!("{name}={value}"));
+    each.collect::<Vec<_>>().join(" ")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds stay below 2^52")]

@@ -4,18 +4,14 @@ use std::fmt::{self, Write as _};
 
 use super::limits::ROWS;
 use super::{Direction, Figures, OperationReport, Report, Trend, Urgency, causes};
-use crate::sink::text::{column, date_time, duration, sanitise, size, time_of_day};
+use crate::sink::text::{column, date_time, duration, sanitise, size, time_of_day, written};
 
 const NAME: usize = 44;
 
 /// The report as text of about 100 columns.
 #[must_use]
 pub fn text(report: &Report) -> String {
-    let mut out = String::new();
-    // Writing to a String cannot fail.
-    match write(&mut out, report) {
-        Ok(()) | Err(fmt::Error) => out,
-    }
+    written(|out| write(out, report))
 }
 
 fn write(out: &mut String, report: &Report) -> fmt::Result {

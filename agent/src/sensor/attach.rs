@@ -89,7 +89,6 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
     sensor.hooks.extend(absent);
     if !settings.tls {
         sensor.ebpf = Some(ebpf);
-        release_heap();
         return Ok(sensor);
     }
     sensor.hooks.extend(tls::load(&mut ebpf));
@@ -102,7 +101,6 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
     });
     let tls = Tls::start(ebpf, tell_again, settings.programs.clone()).map_err(SensorError::Thread)?;
     sensor.tls = Some(tls);
-    release_heap();
     Ok(sensor)
 }
 
@@ -377,13 +375,4 @@ fn lift_memlock() {
 fn has_privilege() -> bool {
     // SAFETY: the call has no preconditions.
     unsafe { libc::geteuid() == 0 }
-}
-
-/// Gives back what parsing BTF and the object took, many times what the agent needs from here on.
-fn release_heap() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: the call has no preconditions.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }

@@ -1,14 +1,11 @@
 //! The sink that makes metrics of calls, and where exporters of metrics get them.
 
-use std::{
-    fmt, io,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{fmt, io, sync::Arc};
 
 use super::{Losses, Prometheus, Sink};
 use crate::{
     calls::{CallRecord, FaultRecord},
+    host::unix_nanos,
     metrics::{Options, Recorder, SharedRecorder, Snapshot, samples::AgentSample},
     observe::Usage,
 };
@@ -26,7 +23,7 @@ impl Metering {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            recorder: SharedRecorder::new(Recorder::new(options, now())),
+            recorder: SharedRecorder::new(Recorder::new(options, unix_nanos())),
             endpoint: None,
         }
     }
@@ -42,7 +39,7 @@ impl Metering {
     pub fn source(&self) -> Source {
         let recorder = self.recorder.clone();
         Source::new(move || {
-            let (agent, now) = (cost(), now());
+            let (agent, now) = (cost(), unix_nanos());
             let mut recorder = recorder.lock();
             recorder.agent(agent, now);
             recorder.snapshot(now)
@@ -72,7 +69,7 @@ impl Sink for Metering {
     }
 
     fn finish(&mut self, losses: &Losses) -> io::Result<()> {
-        self.recorder.lock().losses(losses.iter(), now());
+        self.recorder.lock().losses(losses.iter(), unix_nanos());
         self.endpoint = None;
         Ok(())
     }
@@ -103,11 +100,6 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Source(..)")
     }
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn cost() -> AgentSample {

@@ -9,7 +9,7 @@ use mcp_proto::Outcome;
 
 use super::{
     Losses,
-    text::{column, duration, fit, time_of_day},
+    text::{column, duration, fit, time_of_day, written},
 };
 use crate::calls::{CallRecord, FaultRecord, ShortId};
 
@@ -99,11 +99,7 @@ impl Summary {
     }
 
     pub(super) fn render(&self, losses: &Losses) -> String {
-        let mut out = String::new();
-        // Writing to a String cannot fail.
-        match self.render_to(&mut out, losses) {
-            Ok(()) | Err(fmt::Error) => out,
-        }
+        written(|out| self.render_to(out, losses))
     }
 
     fn render_to(&self, out: &mut String, losses: &Losses) -> fmt::Result {

@@ -1,8 +1,20 @@
 //! Text from the wire on its way to a terminal: harmless, and of a known width.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// What `write` writes.
+pub(crate) fn written(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    match write(&mut out) {
+        Ok(()) | Err(fmt::Error) => out,
+    }
+}
 
 /// The text without what could act on a terminal or misplace what follows: control characters,
 /// marks that reorder or join text, and characters that take up no room.

@@ -34,6 +34,8 @@ pub(crate) struct Body {
 struct Coded {
     decoder: Decoder,
     plain: Vec<u8>,
+    /// Position after the latest byte: no text lies beyond, however much more of it there is.
+    end: u64,
 }
 
 #[derive(Debug)]
@@ -57,8 +59,11 @@ impl Body {
             coded: Some(Decoder::new(coding))
                 .filter(|decoder| !decoder.is_identity())
                 .map(|decoder| {
-                    let plain = Vec::new();
-                    Box::new(Coded { decoder, plain })
+                    Box::new(Coded {
+                        decoder,
+                        plain: Vec::new(),
+                        end: 0,
+                    })
                 }),
             text: match media {
                 Media::Json | Media::Unsaid => Text::Document(Box::new(Messages::new())),
@@ -75,11 +80,17 @@ impl Body {
 
     /// Position of the first byte of what is not complete.
     pub(crate) fn open_since(&self) -> Option<u64> {
-        match &self.text {
+        let open = match &self.text {
             Text::Document(messages) => messages.open_since(),
             Text::Events { messages, .. } => messages.as_ref().and_then(|messages| messages.open_since()),
             Text::Other => None,
-        }
+        };
+        open.map(|position| position.min(self.end()))
+    }
+
+    /// Position after the latest byte of a coded body. Text of others lies where it says.
+    fn end(&self) -> u64 {
+        self.coded.as_ref().map_or(u64::MAX, |coded| coded.end)
     }
 
     /// Takes bytes that lie at `at`.
@@ -88,13 +99,16 @@ impl Body {
             self.text.push(at, bytes, limits, &mut self.notes, take);
             return;
         };
-        let Coded { decoder, plain } = &mut **coded;
+        let Coded { decoder, plain, end } = &mut **coded;
+        *end = at + bytes.len() as u64;
         plain.clear();
         if decoder.decode(bytes, plain, limits).is_err() {
             self.notes.lost += bytes.len() as u64;
             self.text = Text::Other;
         }
-        self.text.push(at, plain, limits, &mut self.notes, take);
+        let end = *end;
+        let mut take = |envelope: &Envelope, found: Found| take(envelope, found.until(end));
+        self.text.push(at, plain, limits, &mut self.notes, &mut take);
         if std::mem::take(&mut self.notes.dispatched) {
             decoder.next_message();
         }
@@ -123,8 +137,10 @@ impl Body {
 
     /// The body is complete.
     pub(crate) fn finish(&mut self, limits: &Limits, take: &mut impl FnMut(&Envelope, Found)) {
+        let end = self.end();
+        let mut take = |envelope: &Envelope, found: Found| take(envelope, found.until(end));
         match &mut self.text {
-            Text::Document(messages) => messages.finish(limits, take),
+            Text::Document(messages) => messages.finish(limits, &mut take),
             Text::Events { stream, messages, .. } => {
                 if stream.end().is_some() && messages.take().is_some() {
                     take(&Envelope::default(), Found::Cut);

@@ -33,6 +33,23 @@ pub(crate) enum Found {
     Cut,
 }
 
+impl Found {
+    /// The same, with nothing of it at `end` or beyond.
+    pub(crate) fn until(self, end: u64) -> Self {
+        match self {
+            Self::Message { extent, truncated } => Self::Message {
+                extent: Extent {
+                    start: extent.start.min(end.saturating_sub(1)),
+                    end: extent.end.min(end),
+                    ..extent
+                },
+                truncated,
+            },
+            other => other,
+        }
+    }
+}
+
 /// Finds the messages of one document, or of one event after the other.
 #[derive(Debug)]
 pub(crate) struct Messages {

@@ -9,7 +9,7 @@ use serde::Serialize;
 pub(super) const CAPABILITIES: [(&str, u32, &str); 6] = [
     ("CAP_BPF", 39, "load programs and maps"),
     ("CAP_PERFMON", 38, "attach tracing programs"),
-    ("CAP_SYS_ADMIN", 21, "stands for both before 5.8"),
+    ("CAP_SYS_ADMIN", 21, "hook TLS libraries, on kernels since 2025"),
     ("CAP_SYS_PTRACE", 19, "read facts of other users' processes"),
     (
         "CAP_DAC_READ_SEARCH",

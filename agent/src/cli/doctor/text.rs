@@ -7,13 +7,10 @@ use super::{
     host::{CAPABILITIES, HostFindings},
 };
 use crate::hooks::HookStatus;
+use crate::sink::text::written;
 
 pub(super) fn render(findings: &Findings) -> String {
-    let mut out = String::new();
-    // Writing to a String cannot fail.
-    match render_to(findings, &mut out) {
-        Ok(()) | Err(fmt::Error) => out,
-    }
+    written(|out| render_to(findings, out))
 }
 
 fn render_to(findings: &Findings, out: &mut String) -> fmt::Result {

@@ -1,5 +1,6 @@
 //! The rules, by what they look at. Each weighs values against the thresholds in force.
 
+mod agent;
 mod budget;
 mod call;
 mod growth;

@@ -1,5 +1,6 @@
 //! Every flag there is.
 
+mod agent;
 mod lifecycle;
 mod pressure;
 mod protocol;
@@ -54,15 +55,18 @@ pub enum Flag {
     SessionErrors,
     ScaleOut,
     ScaleIn,
+    HistoryPaused,
+    RecordsLost,
 }
 
 /// In the order of the variants of [`Flag`], which a test holds them to.
-static FAMILIES: [&[Definition]; 5] = [
+static FAMILIES: [&[Definition]; 6] = [
     &pressure::TABLE,
     &target::TABLE,
     &lifecycle::TABLE,
     &protocol::TABLE,
     &scaling::TABLE,
+    &agent::TABLE,
 ];
 
 /// All definitions, by family.
@@ -165,7 +169,7 @@ mod tests {
             assert!(codes.insert(definition.code), "{} twice", definition.code);
             assert_eq!(Flag::from_code(definition.code), Some(definition.flag));
         }
-        assert_eq!(codes.len(), Flag::ScaleIn as usize + 1);
+        assert_eq!(codes.len(), Flag::RecordsLost as usize + 1);
         assert_eq!(Flag::from_code("nothing"), None);
     }
 

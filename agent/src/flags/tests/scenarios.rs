@@ -35,6 +35,10 @@ fn step(flag: Flag, engine: &mut Engine, at: Nanos, bad: bool, round: u64) {
     let stall = |some| Some(Stall { some, full: 0.0 });
     sample.cgroup = Some("/pod".into());
     let mut fault = None;
+    let mut agent = AgentInput {
+        at,
+        ..AgentInput::default()
+    };
     if bad {
         match flag {
             Flag::HostCpu => host.cpu = Some(0.9),
@@ -93,6 +97,8 @@ fn step(flag: Flag, engine: &mut Engine, at: Nanos, bad: bool, round: u64) {
             Flag::SessionErrors => (calls, one.outcome, one.session_refused) = (3, Outcome::HttpError, true),
             Flag::ScaleOut => flight.waiting = 150,
             Flag::ScaleIn => calls = 3,
+            Flag::HistoryPaused => agent.history_paused = Some("no room"),
+            Flag::RecordsLost => agent.records_lost = 7,
         }
     }
     if !bad && flag == Flag::ScaleIn {
@@ -106,6 +112,7 @@ fn step(flag: Flag, engine: &mut Engine, at: Nanos, bad: bool, round: u64) {
         // Somebody has killed it; another takes its place.
         engine.event(SERVER, ProcessEvent::Exited, at);
     }
+    engine.agent(&agent);
     engine.host(&host);
     engine.cgroup(&group);
     engine.process(&sample);

@@ -9,7 +9,7 @@ mod system;
 mod thread;
 mod trigger;
 
-pub use pressure::{PressureTotals, Resource, Stall, Stalls, Totals};
+pub use pressure::{PressureLine, PressureTotals, Resource, Stall, Stalls, Totals};
 pub(super) use process::read_stat;
 pub use process::{Depth, ProcessCounters, ProcessSample, read_process};
 pub use sampler::{Cost, Sampler, Samples, Settings};

@@ -71,6 +71,47 @@ pub struct Stalls {
     pub io: Option<Stall>,
 }
 
+/// One line of a file of `/proc/pressure`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PressureLine {
+    /// Whether at least one task waited (`some`) or all of them did (`full`).
+    pub stall: &'static str,
+    /// Stalled shares of the last 10 s, minute and 5 minutes, 0 to 1.
+    pub shares: [f64; 3],
+    /// Stalled since boot, in microseconds.
+    pub total: u64,
+}
+
+impl PressureLine {
+    /// The lines of the host's files that can be read, with their resource.
+    #[must_use]
+    pub fn read_all() -> Vec<(Resource, Self)> {
+        let resources = [Resource::Cpu, Resource::Memory, Resource::Io].into_iter();
+        let texts = resources.filter_map(|resource| {
+            let text = std::fs::read_to_string(format!("/proc/pressure/{}", resource.name())).ok()?;
+            Some((resource, text))
+        });
+        let lines = texts.flat_map(|(resource, text)| {
+            let both = ["some", "full"].map(|stall| Self::parse(&text, stall));
+            both.into_iter().flatten().map(move |line| (resource, line))
+        });
+        lines.collect()
+    }
+
+    /// The line `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, or the one of `full`. The crate's
+    /// parser wants both lines, which cpu files had not before 5.13, and panics on a short one.
+    fn parse(text: &str, stall: &'static str) -> Option<Self> {
+        let line = text.lines().find_map(|line| line.strip_prefix(stall))?;
+        let value = |key: &str| line.split_whitespace().find_map(|field| field.strip_prefix(key));
+        let share = |key: &str| value(key)?.parse::<f64>().ok().map(|percent| percent / 100.0);
+        Some(Self {
+            stall,
+            shares: [share("avg10=")?, share("avg60=")?, share("avg300=")?],
+            total: value("total=")?.parse().ok()?,
+        })
+    }
+}
+
 impl PressureTotals {
     /// The totals of what `text` gives for `cpu`, `memory` and `io`.
     pub fn read(text: impl Fn(&'static str) -> Option<String>) -> Self {
@@ -104,13 +145,8 @@ impl PressureTotals {
 }
 
 impl Totals {
-    /// Lines `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, `full` likewise. The crate's parser
-    /// wants both lines, which cpu files had not before 5.13, and panics on a short one.
     fn parse(text: &str) -> Option<Self> {
-        let total = |kind: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
-            line.rsplit_once(" total=")?.1.trim().parse().ok()
-        };
+        let total = |stall| PressureLine::parse(text, stall).map(|line| line.total);
         Some(Self {
             some: total("some")?,
             full: total("full").unwrap_or(0),

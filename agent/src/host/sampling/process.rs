@@ -35,12 +35,18 @@ pub struct ProcessCounters {
     pub state: char,
     /// CPU time of all its threads, living and ended, in nanoseconds; to the clock tick.
     pub cpu_ns: u64,
+    /// What of it was in user mode.
+    pub cpu_user_ns: u64,
     /// Resident memory, in bytes.
     pub rss: u64,
+    /// Address space, in bytes.
+    pub virtual_bytes: u64,
     /// Threads.
     pub threads: u32,
     /// Page faults that needed a device.
     pub major_faults: u64,
+    /// Page faults that did not.
+    pub minor_faults: u64,
     /// What a look adds; `None` after a glance, or where it may not be read.
     pub more: Option<MoreCounters>,
     /// Memory with shared pages divided among their users, in bytes.
@@ -89,10 +95,16 @@ pub struct ProcessSample {
     pub interval: Nanos,
     /// CPU time so far, in nanoseconds.
     pub cpu_ns: u64,
+    /// What of it was in user mode.
+    pub cpu_user_ns: u64,
     /// Cores used on average over the interval: 1 is one processor in full.
     pub cpu: Option<f64>,
+    /// Cores used in user mode.
+    pub cpu_user: Option<f64>,
     /// Resident memory, in bytes.
     pub rss: u64,
+    /// Address space, in bytes.
+    pub virtual_bytes: u64,
     /// Memory with shared pages divided among their users, in bytes; when last measured.
     pub pss: Option<u64>,
     /// Swapped out, in bytes.
@@ -113,6 +125,10 @@ pub struct ProcessSample {
     pub write_bytes: Option<u64>,
     /// Page faults that needed a device, so far.
     pub major_faults: u64,
+    /// Page faults that did not, so far.
+    pub minor_faults: u64,
+    /// Time that its main thread was ready and had no processor, so far, in nanoseconds.
+    pub run_queue_ns: Option<u64>,
     /// Share of the interval that its main thread was ready and had no processor, 0 to 1.
     pub run_queue: Option<f64>,
     /// Cores used by its main thread, which in an event loop does all the work.
@@ -145,8 +161,11 @@ impl ProcessSample {
             at,
             interval,
             cpu_ns: after.cpu_ns,
+            cpu_user_ns: after.cpu_user_ns,
             cpu: earlier.and_then(|before| ratio(after.cpu_ns.saturating_sub(before.cpu_ns), interval)),
+            cpu_user: earlier.and_then(|before| ratio(after.cpu_user_ns.saturating_sub(before.cpu_user_ns), interval)),
             rss: after.rss,
+            virtual_bytes: after.virtual_bytes,
             pss: after.pss.or(earlier.and_then(|before| before.pss)),
             swap: more.swap,
             threads: after.threads,
@@ -157,6 +176,8 @@ impl ProcessSample {
             read_bytes: more.read_bytes,
             write_bytes: more.write_bytes,
             major_faults: after.major_faults,
+            minor_faults: after.minor_faults,
+            run_queue_ns: more.run_queue_ns,
             run_queue: share(|more| more.run_queue_ns),
             main_thread: share(|more| more.main_thread_ns),
             cgroup: None,
@@ -167,18 +188,20 @@ impl ProcessSample {
 /// Looks at a process, as closely as `depth` says by what a glance shows. `None` when it is gone.
 pub fn read_process(pid: u32, depth: impl FnOnce(&ProcessCounters) -> Depth) -> Option<ProcessCounters> {
     let stat = read_stat(pid)?;
+    let nanos = |ticks: u64| ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1));
     let mut counters = ProcessCounters {
         pid,
         start_time: stat.start_time,
         parent: stat.parent,
         comm: stat.comm,
         state: stat.state,
-        cpu_ns: stat
-            .ticks
-            .saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1)),
+        cpu_ns: nanos(stat.user_ticks.saturating_add(stat.system_ticks)),
+        cpu_user_ns: nanos(stat.user_ticks),
         rss: stat.rss_pages.saturating_mul(procfs::page_size()),
+        virtual_bytes: stat.virtual_bytes,
         threads: stat.threads,
         major_faults: stat.major_faults,
+        minor_faults: stat.minor_faults,
         more: None,
         pss: None,
     };
@@ -201,10 +224,13 @@ pub(in crate::host) struct Stat {
     pub(in crate::host) parent: u32,
     /// In clock ticks since boot.
     pub(in crate::host) start_time: u64,
+    minor_faults: u64,
     major_faults: u64,
     /// CPU time in clock ticks.
-    ticks: u64,
+    user_ticks: u64,
+    system_ticks: u64,
     threads: u32,
+    virtual_bytes: u64,
     rss_pages: u64,
 }
 
@@ -222,10 +248,13 @@ fn stat(text: &str) -> Option<Stat> {
         comm: comm.to_owned(),
         state: fields.first()?.chars().next()?,
         parent: u32::try_from(number(4)?).ok()?,
+        minor_faults: number(10)?,
         major_faults: number(12)?,
-        ticks: number(14)?.saturating_add(number(15)?),
+        user_ticks: number(14)?,
+        system_ticks: number(15)?,
         threads: u32::try_from(number(20)?).ok()?,
         start_time: number(22)?,
+        virtual_bytes: number(23)?,
         rss_pages: number(24)?,
     })
 }
@@ -305,13 +334,14 @@ mod tests {
         let text = "12 (a) b (c) S 3 12 12 0 -1 4 5 6 70 8 9 10 11 12 20 0 4 0 999 1000 42 18446744073709551615 1\n";
         let stat = stat(text).unwrap();
         assert_eq!(
-            (&*stat.comm, stat.state, stat.parent, stat.ticks),
-            ("a) b (c", 'S', 3, 19)
+            (&*stat.comm, stat.state, stat.parent, stat.user_ticks, stat.system_ticks),
+            ("a) b (c", 'S', 3, 9, 10)
         );
         assert_eq!(
-            (stat.major_faults, stat.threads, stat.start_time, stat.rss_pages),
-            (70, 4, 999, 42)
+            (stat.minor_faults, stat.major_faults, stat.threads, stat.start_time),
+            (5, 70, 4, 999)
         );
+        assert_eq!((stat.virtual_bytes, stat.rss_pages), (1000, 42));
         for broken in ["", "12 (a", "12 (a) S 3", "12 (a) "] {
             assert_eq!(super::stat(broken), None, "{broken}");
         }

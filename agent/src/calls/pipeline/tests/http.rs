@@ -183,3 +183,33 @@ fn a_relay_names_the_call_that_it_passes_on() {
     assert_eq!(by_id("7").parent_call, Some(by_id("2").call));
     assert_eq!((by_id("1").parent_call, by_id("2").parent_call), (None, None));
 }
+
+/// Text that its coding has made shorter lies within the bytes that carry it: whoever has read these has read it.
+#[test]
+fn a_compressed_answer_is_read_when_its_bytes_are() {
+    use std::io::Write as _;
+
+    let mut host = Host::new();
+    let mut connection = Connection::loopback(100);
+    connection.open(&mut host);
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{{"type":"text","text":"{}"}}]}}}}"#,
+        "x".repeat(3000)
+    );
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(body.as_bytes()).unwrap();
+    let coded = gzip.finish().unwrap();
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        coded.len()
+    )
+    .into_bytes();
+    answer.extend(coded);
+    connection.ask(&mut host, &post(&tool_call(1), None));
+    host.write(&mut connection.server, &answer);
+    host.read(&mut connection.client, &answer);
+    let call = host.only_call();
+    assert!(call.loss.is_empty(), "{:?}", call.loss);
+    assert_eq!(call.response_bytes, body.len() as u64);
+    assert_eq!(call.parts_us.response_queue, Some(1100.0));
+}

@@ -69,6 +69,36 @@ fn a_server_that_speaks_mcp_as_well() {
     assert!(host.pipeline.take_endpoint_judgements().is_empty());
 }
 
+#[test]
+fn a_server_that_spoke_mcp_before_is_expected_to() {
+    let mut host = Host::new();
+    let call = |host: &mut Host, socket: u16| {
+        let mut connection = Connection::new(
+            10 * u64::from(socket),
+            &format!("127.0.0.1:{}", 40_000 + socket),
+            "127.0.0.1:5432",
+        );
+        connection.open(host);
+        connection.call(host, 1, None);
+        host.pipeline.take_endpoint_judgements()
+    };
+    assert!(call(&mut host, 1).is_empty());
+    let judgements = call(&mut host, 2);
+    let [(endpoint, Some(VerdictCode::Watch))] = judgements[..] else {
+        panic!("{judgements:?}");
+    };
+    assert_eq!(endpoint.port, 5432);
+    assert!(call(&mut host, 3).is_empty());
+    // Until it is seen to serve much else.
+    for socket in 100..107 {
+        binary(&mut host, 10 * socket, 0);
+    }
+    assert!(host.pipeline.take_endpoint_judgements().is_empty());
+    binary(&mut host, 1080, 0);
+    assert_eq!(host.pipeline.take_endpoint_judgements(), [(endpoint, None)]);
+    assert_eq!(call(&mut host, 4), [(endpoint, Some(VerdictCode::Watch))]);
+}
+
 /// TLS need not look like it from its middle on: its session may still have to be bound.
 #[test]
 fn what_is_seen_from_its_middle_on_is_not_written_off() {

@@ -1,7 +1,11 @@
 //! HTTP and JSON over the unix socket.
 
-use std::sync::Arc;
+mod calls;
+mod flags;
+mod moment;
+
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,8 +18,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::IncomingStream;
-use http_body_util::channel::{Channel, Sender};
-use serde::Deserialize;
+use http_body_util::channel::Channel;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::UnixListener;
 use tokio::net::unix::UCred;
@@ -23,17 +27,12 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::socket::{Claim, may_ask};
 use super::{DaemonError, State, now};
-use crate::calls::CallRecord;
 use crate::config::duration;
-use crate::history::{CallFilter, Reader, is_error, is_timeout};
+use crate::history::Reader;
 use crate::report::{Report, html, text};
 
 /// Lines that may wait for a reader.
 const WAITING: usize = 16;
-const DEFAULT_LIMIT: usize = 50;
-/// Calls of an answer at most.
-const MAX_LIMIT: usize = 10_000;
-const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Who is at the other end.
@@ -74,7 +73,12 @@ pub(super) fn start(claim: &Claim, state: Arc<State>) -> Result<JoinHandle<()>, 
 fn router(state: Arc<State>, group: Option<u32>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
-        .route("/v1/calls", get(calls))
+        .route("/v1/calls", get(calls::list))
+        .route("/v1/calls/{call}", get(calls::one))
+        .route("/v1/flags", get(flags::list))
+        .route("/v1/endpoints", get(moment::endpoints))
+        .route("/v1/inflight", get(moment::in_flight))
+        .route("/v1/live", get(moment::frame))
         .route("/v1/report", get(report))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             check(group, request, next)
@@ -101,83 +105,18 @@ fn refuse(status: StatusCode, error: impl std::fmt::Display) -> Response {
 }
 
 async fn status(Shared(state): Shared<Arc<State>>) -> Response {
+    let (served, losses) = state.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let body = json!({
         "mcpsonar": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "host": state.host,
         "began_unix_ms": state.began,
         "records_dropped": state.dropped_records.load(Ordering::Relaxed),
+        "prometheus": served,
+        "losses": losses,
         "history": state.history.as_ref().map(|(_, status)| status.read()),
     });
     axum::Json(body).into_response()
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct CallsQuery {
-    since: Option<String>,
-    slow: bool,
-    errors: bool,
-    tool: Option<String>,
-    server: Option<String>,
-    limit: Option<usize>,
-    watch: bool,
-}
-
-/// One JSON object a line, the oldest call first.
-async fn calls(Shared(state): Shared<Arc<State>>, Query(query): Query<CallsQuery>) -> Response {
-    let Some(since) = period(query.since.as_deref(), HOUR) else {
-        return refuse(StatusCode::BAD_REQUEST, "since is a duration: 90s, 15m, 24h");
-    };
-    let filter = CallFilter {
-        since: now().saturating_sub(since),
-        slow: query.slow,
-        errors: query.errors,
-        tool: query.tool,
-        server: query.server,
-        limit: query.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT),
-    };
-    // Before what has been is looked up: no call falls in between.
-    let next = query.watch.then(|| state.live.listen());
-    let asked = (Arc::clone(&state), filter.clone());
-    let lines = match tokio::task::spawn_blocking(move || known(&asked.0, &asked.1)).await {
-        Ok(Ok(lines)) => Bytes::from(lines),
-        Ok(Err(error)) => return refuse(StatusCode::SERVICE_UNAVAILABLE, error),
-        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
-    };
-    let body = match next {
-        None => Body::from(lines),
-        Some(next) => {
-            let (out, body) = Channel::<Bytes>::new(WAITING);
-            tokio::spawn(watch(lines, next, out, state, filter));
-            Body::new(body)
-        }
-    };
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
-}
-
-/// Sends calls as they end, until nobody reads them any more.
-async fn watch(
-    lines: Bytes,
-    mut next: Receiver<Arc<CallRecord>>,
-    mut out: Sender<Bytes>,
-    state: Arc<State>,
-    filter: CallFilter,
-) {
-    if out.send_data(lines).await.is_err() {
-        return;
-    }
-    loop {
-        let line = match next.recv().await {
-            Ok(call) if wanted(&state, &filter, &call) => line(&call),
-            Ok(_) => continue,
-            Err(RecvError::Lagged(missed)) => format!("{}\n", json!({"missed": missed})).into_bytes(),
-            Err(RecvError::Closed) => return,
-        };
-        if out.send_data(line.into()).await.is_err() {
-            return;
-        }
-    }
 }
 
 async fn report(Shared(state): Shared<Arc<State>>, Query(query): Query<ReportQuery>) -> Response {
@@ -218,43 +157,47 @@ fn period(text: Option<&str>, or: Duration) -> Option<u64> {
     u64::try_from(length.as_millis()).ok()
 }
 
-/// Calls of the history and the last ones of all, as lines.
-fn known(state: &State, filter: &CallFilter) -> Result<Vec<u8>, crate::history::HistoryError> {
-    let last = state.live.last();
-    let mut lines: Vec<(u64, Vec<u8>)> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    for call in last.iter().filter(|call| wanted(state, filter, call)) {
-        seen.insert(call.call.to_string());
-        lines.push((ended(call), line(call)));
-    }
-    if let Some((path, _)) = &state.history {
-        for call in Reader::open(path)?.calls(filter)? {
-            if let Some(json) = call.json.filter(|_| !seen.contains(&call.call)) {
-                lines.push((call.at_unix_ms, format!("{}\n", json.get()).into_bytes()));
-            }
+/// What is known as lines of JSON, then what comes, as `line` makes it, until nobody reads it.
+fn stream<T: Clone + Send + 'static>(
+    known: Bytes,
+    next: Option<Receiver<T>>,
+    line: impl Fn(&T) -> Option<Vec<u8>> + Send + 'static,
+) -> Response {
+    let body = match next {
+        None => Body::from(known),
+        Some(mut next) => {
+            let (mut out, body) = Channel::<Bytes>::new(WAITING);
+            tokio::spawn(async move {
+                let mut bytes = known;
+                while out.send_data(bytes).await.is_ok() {
+                    bytes = loop {
+                        match next.recv().await {
+                            Ok(item) => {
+                                if let Some(line) = line(&item) {
+                                    break line.into();
+                                }
+                            }
+                            Err(RecvError::Lagged(missed)) => {
+                                break format!("{}\n", json!({"missed": missed})).into();
+                            }
+                            Err(RecvError::Closed) => return,
+                        }
+                    };
+                }
+            });
+            Body::new(body)
         }
-    }
-    lines.sort_by_key(|(ended, _)| *ended);
-    let surplus = lines.len().saturating_sub(filter.limit);
-    Ok(lines.into_iter().skip(surplus).flat_map(|(_, line)| line).collect())
+    };
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
-fn wanted(state: &State, filter: &CallFilter, call: &CallRecord) -> bool {
-    let failed = is_error(call) || is_timeout(call);
-    let slow = !failed && state.is_slow(call.latency_us);
-    let of = |wanted: &Option<String>, name: Option<&str>| wanted.is_none() || wanted.as_deref() == name;
-    ended(call) >= filter.since
-        && ((!filter.slow && !filter.errors) || (filter.slow && slow) || (filter.errors && failed))
-        && of(&filter.tool, call.tool.as_deref())
-        && of(&filter.server, call.server.as_ref().and_then(|server| server.label()))
+/// One object a line.
+fn lines<T: Serialize>(items: impl IntoIterator<Item = T>) -> Bytes {
+    items.into_iter().flat_map(|item| line(&item)).collect()
 }
 
-fn ended(call: &CallRecord) -> u64 {
-    call.clock.unix(call.ended) / 1_000_000
-}
-
-fn line(call: &CallRecord) -> Vec<u8> {
-    let mut line = serde_json::to_vec(call).unwrap_or_default();
+fn line(item: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(item).unwrap_or_default();
     line.push(b'\n');
     line
 }

@@ -1,0 +1,188 @@
+//! `cargo xtask dist`: what is shipped. One tree of files is staged, and the distributions' own tools
+//! make the packages from it.
+
+mod install;
+mod packages;
+mod sbom;
+mod tree;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{build, repo, sh};
+
+/// Builds what is shipped into target/dist: a static binary, .deb, .rpm, checksums, bill of materials
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What to build for, in place of this machine's architecture
+    #[arg(long, value_enum)]
+    arch: Option<Arch>,
+}
+
+/// What can be built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Arch {
+    #[value(name = "x86_64")]
+    X86,
+    #[value(name = "aarch64")]
+    Arm,
+}
+
+impl Arch {
+    /// This machine's.
+    fn here() -> Result<Self> {
+        match std::env::consts::ARCH {
+            "x86_64" => Ok(Self::X86),
+            "aarch64" => Ok(Self::Arm),
+            other => bail!("mcpsonar knows x86_64 and aarch64, and this machine is {other}"),
+        }
+    }
+
+    /// Rust's, rpm's and the kernel's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::X86 => "x86_64",
+            Self::Arm => "aarch64",
+        }
+    }
+
+    /// Debian's name.
+    pub(crate) fn debian(self) -> &'static str {
+        match self {
+            Self::X86 => "amd64",
+            Self::Arm => "arm64",
+        }
+    }
+
+    /// glibc, linked statically: its resolver needs no plugins from 2.34 on, and the standard library for
+    /// musl cannot be had from Debian.
+    pub(crate) fn target(self) -> String {
+        format!("{}-unknown-linux-gnu", self.name())
+    }
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let here = Arch::here()?;
+    let arch = args.arch.unwrap_or(here);
+    if arch != here {
+        require_cross(arch)?;
+    }
+    let to = repo::target().join("dist");
+    fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+    let binary = binary(arch, here, &to)?;
+    let pages = if arch == here {
+        binary.clone()
+    } else {
+        repo::release("mcpsonar")
+    };
+    let mut made = packages(arch, &binary, &pages, &to)?;
+    made.push(sbom::write(arch, &to)?);
+    made.push(binary);
+    checksums(&to, &made)
+}
+
+/// Makes the packages of this machine's ordinary release build and tries them out: all that can be said of
+/// them without a second, static build.
+pub(crate) fn check() -> Result<()> {
+    let to = repo::target().join("dist-tree/check");
+    fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+    let binary = repo::release("mcpsonar");
+    packages(Arch::here()?, &binary, &binary, &to).map(|_| ())
+}
+
+fn packages(arch: Arch, binary: &Path, pages: &Path, to: &Path) -> Result<Vec<PathBuf>> {
+    let deb = packages::deb(arch, &tree::stage(binary, pages, tree::Family::Debian)?, to)?;
+    if arch == Arch::here()? && sh::is_root() {
+        install::try_out(&deb)?;
+    } else {
+        sh::say("the .deb was not tried out: that takes root and its own architecture");
+    }
+    let rpm = packages::rpm(arch, &tree::stage(binary, pages, tree::Family::Red)?, to)?;
+    Ok(vec![deb, rpm])
+}
+
+/// What another architecture's build needs and this machine does not have.
+fn require_cross(arch: Arch) -> Result<()> {
+    let target = arch.target();
+    let mut missing = Vec::new();
+    let libraries = sh::ask(sh::cmd("rustc").args(["--print", "target-libdir", "--target", &target]));
+    if !libraries.is_some_and(|folder| Path::new(folder.trim()).is_dir()) {
+        missing.push(format!("Rust's standard library for it: `rustup target add {target}`"));
+    }
+    let compiler = format!("{}-linux-gnu-gcc", arch.name());
+    if sh::which(&compiler).is_none() {
+        let package = arch.name().replace('_', "-");
+        missing.push(format!(
+            "a C compiler and library for it: Debian's gcc-{package}-linux-gnu and libc6-dev-{}-cross",
+            arch.debian()
+        ));
+    }
+    if !repo::release("mcpsonar").is_file() {
+        missing.push(
+            "this machine's own release build, which prints the manual pages: `cargo xtask build --release`".into(),
+        );
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "a binary for {} cannot be built on this machine. Missing:\n  - {}",
+        arch.name(),
+        missing.join("\n  - ")
+    )
+}
+
+/// Builds the static binary and leaves it, without its debugging symbols, in `to`.
+fn binary(arch: Arch, here: Arch, to: &Path) -> Result<PathBuf> {
+    let target = arch.target();
+    build::ebpf_for(arch.name())?;
+    sh::say(format!("building the static agent for {target}"));
+    let mut cargo = sh::cargo();
+    // The target is named although it is this machine's: build scripts and macros stay dynamic so.
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static").args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--release",
+        "-p",
+        "mcpsonar",
+        "--target",
+        &target,
+    ]);
+    let mut strip = "strip".to_owned();
+    if arch != here {
+        let prefix = format!("{}-linux-gnu-", arch.name());
+        let variable = target.to_uppercase().replace('-', "_");
+        cargo.env(format!("CARGO_TARGET_{variable}_LINKER"), format!("{prefix}gcc"));
+        cargo.env(format!("CC_{}", target.replace('-', "_")), format!("{prefix}gcc"));
+        strip.insert_str(0, &prefix);
+    }
+    sh::run(&mut cargo).context("the static agent does not build")?;
+    let built = repo::target().join(&target).join("release/mcpsonar");
+    let binary = to.join("mcpsonar");
+    sh::run(sh::cmd(strip).arg("--strip-debug").arg("-o").arg(&binary).arg(&built))?;
+    let head = sh::read(sh::cmd("readelf").arg("--program-headers").arg(&binary))?;
+    if head.contains("INTERP") {
+        bail!("{} is not static: it asks for a loader", binary.display());
+    }
+    Ok(binary)
+}
+
+/// SHA256SUMS, as `sha256sum --check` reads it.
+fn checksums(folder: &Path, files: &[PathBuf]) -> Result<()> {
+    let names = files.iter().filter_map(|file| file.file_name());
+    let sums = sh::read(sh::cmd("sha256sum").current_dir(folder).args(names))?;
+    fs::write(folder.join("SHA256SUMS"), &sums).context("cannot write SHA256SUMS")?;
+    sh::say(format!("in {}:", folder.display()));
+    for file in files {
+        let size = file.metadata().map_or(0, |about| about.len());
+        eprintln!(
+            "    {:<40}{:>8} KiB",
+            file.file_name().unwrap_or_default().to_string_lossy(),
+            size / 1024
+        );
+    }
+    Ok(())
+}

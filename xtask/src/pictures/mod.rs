@@ -1,0 +1,84 @@
+//! `cargo xtask pictures`: every dashboard with real data. The agent watches a workload with faults, a
+//! time series database scrapes it, every query is asked, and headless Chromium draws the answers.
+
+mod answers;
+mod page;
+mod stage;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use self::answers::{Answers, Verdict};
+use self::stage::Stage;
+use crate::dashboards::{self, Catalog};
+use crate::{build, repo, setup, sh};
+
+/// Draws the dashboards with real data into docs/pictures, and says which queries have no answer
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How long the workload runs
+    #[arg(long, value_name = "SECONDS", default_value_t = 240)]
+    seconds: u64,
+    /// An agent that is built already
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+    /// Asks every query and draws nothing
+    #[arg(long)]
+    check: bool,
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    ensure!(
+        sh::is_root(),
+        "the agent loads eBPF programs and so needs root: run `sudo -E cargo xtask pictures`"
+    );
+    let agent = match &args.agent {
+        Some(agent) => agent.clone(),
+        None => {
+            setup::for_build()?;
+            build::ebpf()?;
+            build::agent(true)?;
+            repo::release("mcpsonar")
+        }
+    };
+    let catalog = Catalog::read()?;
+    let stage = Stage::begin(&agent)?;
+    stage.play(Duration::from_secs(args.seconds))?;
+    let answers = Answers::ask(&stage, &catalog, args.seconds)?;
+    let wrong = tell(&answers);
+    if !args.check {
+        let folder = repo::root().join("docs/pictures");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for dashboard in dashboards::all(&catalog)? {
+            let picture = folder.join(format!("{}.png", dashboard.uid));
+            page::draw(&dashboard, &answers, &stage, &picture)?;
+            sh::say(format!("{} is drawn", picture.display()));
+        }
+    }
+    ensure!(
+        wrong == 0,
+        "{wrong} queries have no plausible answer; the lines above say which"
+    );
+    Ok(())
+}
+
+/// One line for each query that has no plain answer. The number of those that should have one.
+fn tell(answers: &Answers) -> usize {
+    let (mut full, mut wrong) = (0, 0);
+    for (query, verdict) in answers.verdicts() {
+        match verdict {
+            Verdict::Answered(_) => full += 1,
+            Verdict::NotFed(metrics) => println!("not fed: {} ({query})", metrics.join(", ")),
+            Verdict::NothingToTell => println!("nothing to tell: {query}"),
+            Verdict::Wrong(why) => {
+                wrong += 1;
+                println!("WRONG: {why}: {query}");
+            }
+        }
+    }
+    println!("{full} queries have an answer");
+    wrong
+}
