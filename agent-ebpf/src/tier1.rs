@@ -8,7 +8,8 @@ use aya_ebpf::programs::{FEntryContext, FExitContext};
 
 use crate::scope::Thread;
 use crate::syscall::Syscall;
-use crate::{arch, data, globals, mapping, time};
+use crate::time::syscalls;
+use crate::{arch, data, globals, mapping};
 
 #[inline(always)]
 fn registers(ctx: &FExitContext) -> Option<u64> {
@@ -24,13 +25,13 @@ macro_rules! trampolines {
             #[fentry]
             pub(crate) fn $enter(_ctx: FEntryContext) -> i32 {
                 data::entered(Syscall::$syscall);
-                time::syscall_entered(Syscall::$syscall.number());
+                syscalls::entered(Syscall::$syscall.number());
                 0
             }
 
             #[fexit]
             pub(crate) fn $leave(ctx: FExitContext) -> i32 {
-                time::syscall_left();
+                syscalls::left();
                 // The function takes its registers; its result follows its one argument.
                 if let Some((thread, entered)) = data::leaving()
                     && let Some(registers) = registers(&ctx)

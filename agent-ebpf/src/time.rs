@@ -138,24 +138,6 @@ fn begin(tgid: u32) {
     }
 }
 
-/// The current thread enters the syscall `number`.
-#[inline(always)]
-pub(crate) fn syscall_entered(number: u32) {
-    let thread = Thread::current();
-    if is_timed(thread.tgid()) {
-        syscalls::syscall_entered(thread.pid_tgid, number);
-    }
-}
-
-/// It leaves the syscall that it is in.
-#[inline(always)]
-pub(crate) fn syscall_left() {
-    let thread = Thread::current();
-    if is_timed(thread.tgid()) {
-        syscalls::syscall_left(thread.pid_tgid);
-    }
-}
-
 /// Whether the process is timed and may tell of a wait at `now`: of so many in so long.
 #[inline(always)]
 pub(crate) fn may_tell(tgid: u32, now: u64) -> bool {
@@ -222,7 +204,7 @@ pub(crate) extern "C" fn account(depth: u32) -> u32 {
     record.flags |= flags::TIMED;
     if record.flags & flags::UNJUDGED == 0 {
         if record.flags & flags::READ != 0 {
-            syscalls::begin(task.slot, record.exited);
+            syscalls::begin(task.slot, tgid, record.exited);
         } else {
             syscalls::tell_syscalls(task.slot, pid_tgid, record.entered);
         }

@@ -244,6 +244,10 @@ pub struct LookupRecord {
 
 /// System calls that a [`SyscallsRecord`] tells of: a power of two.
 pub const SYSCALL_SLOTS: usize = 16;
+/// Durations of system calls that are told apart, see [`SyscallUse::buckets`].
+pub const SYSCALL_BUCKETS: usize = 24;
+/// Durations below two to this power, in nanoseconds, are in the first bucket.
+pub const SYSCALL_FIRST_BUCKET: u32 = 10;
 
 /// How often and how long threads of a process were in one system call.
 #[repr(C)]
@@ -255,6 +259,9 @@ pub struct SyscallUse {
     pub count: u64,
     /// Nanoseconds, of all threads together.
     pub ns: u64,
+    /// How often by how long: below 1024 ns, then each up to twice as long as the one before; the last
+    /// has all that is longer.
+    pub buckets: [u32; SYSCALL_BUCKETS],
 }
 
 /// In which system calls a process was between a request and what it wrote then.
@@ -345,4 +352,4 @@ const _: () = {
 #[cfg(feature = "user")]
 mod decode;
 #[cfg(feature = "user")]
-pub use decode::{DecodeError, Record};
+pub use decode::{DecodeError, Record, SyscallsView};

@@ -70,12 +70,6 @@ pub(crate) struct Task {
     spent: [u64; SLOTS],
     /// 1 more than its major faults that its process has been told of; 0 before the first look.
     pub(crate) faults: u64,
-    /// 1 more than the number of the syscall that it is in; 0 for none that was noted.
-    pub(crate) syscall: u32,
-    /// Zero.
-    reserved: u32,
-    /// When it entered that.
-    pub(crate) entered: u64,
     /// Entry of the write that `marked` is about.
     pub(crate) mark: u64,
     /// Totals at that instant.

@@ -5,24 +5,58 @@
 //! it costs a fast call nothing but the counting. Trampolines see the data syscalls only, the raw
 //! tracepoints all.
 
-use agent_abi::{Header, Kind, MAX_TIMED_PROCESSES, SYSCALL_SLOTS, SyscallUse, SyscallsRecord};
+use agent_abi::{
+    Header, Kind, MAX_TIMED_PROCESSES, SYSCALL_BUCKETS, SYSCALL_FIRST_BUCKET, SYSCALL_SLOTS, SyscallUse, SyscallsRecord,
+};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 
-use super::{known_task, now};
+use super::{is_timed, now, slot_of};
 use crate::emit::{Wake, emit};
 use crate::maps::add;
+use crate::scope::Thread;
 
 /// Windows shorter than this are not worth a record.
 const WORTH_TELLING_NS: u64 = 2_000_000;
+/// Threads that are in a system call at a time, a power of two. Of two threads with one place the
+/// later one counts.
+const PLACES: u32 = 4096;
+
+/// A thread of a timed process, and the system call that it is in.
+#[repr(C)]
+struct Inside {
+    /// Whose this is.
+    pid_tgid: u64,
+    /// When it entered.
+    at: u64,
+    /// 1 more than the number; 0 when it is in none.
+    number: u32,
+    /// Where its process is.
+    slot: u32,
+}
+
+/// By thread id. An array, for every system call of a timed process asks twice.
+#[map]
+static INSIDE: Array<Inside> = Array::with_max_entries(PLACES, 0);
+
+/// What was spent in one system call.
+#[repr(C)]
+struct Spent {
+    /// [`Table::began`] of the request that it is about; of an earlier one it is worth nothing.
+    began: u64,
+    of: SyscallUse,
+}
+
 /// What a process has spent since its latest request.
 #[repr(C)]
 struct Table {
-    /// When that was read.
+    /// Whose this is.
+    tgid: u64,
+    /// When the request was read; 0 before the first.
     began: u64,
     /// When it was last told of.
     told: u64,
-    uses: [SyscallUse; SYSCALL_SLOTS],
+    spent: [Spent; SYSCALL_SLOTS],
 }
 
 /// By the slot of the process.
@@ -36,61 +70,122 @@ fn table<'a>(slot: u32) -> Option<&'a mut Table> {
     Some(unsafe { &mut *table })
 }
 
-/// A thread of a timed process enters the syscall `number`.
+#[inline(always)]
+fn inside<'a>(thread: Thread) -> Option<&'a mut Inside> {
+    let inside = INSIDE.get_ptr_mut(thread.tid() & (PLACES - 1))?;
+    // SAFETY: as in `table`; a place shared by two threads is told by `pid_tgid`.
+    Some(unsafe { &mut *inside })
+}
+
+/// The current thread enters the syscall `number`.
+#[inline(always)]
+pub(crate) fn entered(number: u32) {
+    let thread = Thread::current();
+    if !is_timed(thread.tgid()) {
+        return;
+    }
+    let Some(inside) = inside(thread) else { return };
+    if inside.pid_tgid != thread.pid_tgid {
+        inside.pid_tgid = thread.pid_tgid;
+        inside.slot = slot_of(thread.tgid());
+    }
+    inside.number = number + 1;
+    inside.at = now();
+}
+
+/// It leaves the syscall that it is in.
+#[inline(always)]
+pub(crate) fn left() {
+    let thread = Thread::current();
+    if !is_timed(thread.tgid()) {
+        return;
+    }
+    let Some(inside) = inside(thread) else { return };
+    if inside.pid_tgid == thread.pid_tgid && inside.number != 0 {
+        let number = inside.number;
+        inside.number = 0;
+        spend(inside.slot, thread.tgid(), number, inside.at);
+    }
+}
+
+/// A thread of the process in `slot` was in a system call from `from` until now.
 ///
 /// Exported, and so a function of its own to the verifier, with a stack of its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn syscall_entered(pid_tgid: u64, number: u32) -> u32 {
-    let Some(task) = known_task(pid_tgid) else { return 0 };
-    task.syscall = number + 1;
-    task.entered = now();
-    1
-}
-
-/// It leaves the syscall that it is in.
-///
-/// Exported as above.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn syscall_left(pid_tgid: u64) -> u32 {
-    let Some(task) = known_task(pid_tgid) else { return 0 };
-    let number = task.syscall;
-    if number == 0 {
+extern "C" fn spend(slot: u32, tgid: u32, number: u32, from: u64) -> u32 {
+    let Some(table) = table(slot) else { return 0 };
+    let began = table.began;
+    if table.tgid != u64::from(tgid) || began == 0 {
         return 0;
     }
-    task.syscall = 0;
-    let Some(table) = table(task.slot) else { return 0 };
     // What was spent before the request came was not spent on it.
-    let took = now().saturating_sub(task.entered.max(table.began));
-    let uses = table.uses.as_mut_ptr();
+    let took = now().saturating_sub(from.max(began));
+    let all = table.spent.as_mut_ptr();
     let (mut least, mut smallest) = (0, u64::MAX);
     for probe in 0..SYSCALL_SLOTS as u32 {
         let index = masked(number.wrapping_add(probe));
         // SAFETY: the index is masked to the size.
-        let found = unsafe { &mut *uses.add(index) };
-        if found.number == 0 {
-            found.number = u64::from(number);
+        let found = unsafe { &mut *all.add(index) };
+        if found.began != began {
+            found.take(began, number);
         }
-        if found.number == u64::from(number) {
-            add(&mut found.count, 1);
-            add(&mut found.ns, took);
+        if found.of.number == u64::from(number) {
+            found.add(took);
             return 1;
         }
-        if found.ns < smallest {
-            smallest = found.ns;
+        if found.of.ns < smallest {
+            smallest = found.of.ns;
             least = index as u32;
         }
     }
     if took > smallest {
         // What is looked for is what took longest.
         // SAFETY: as above.
-        let given_up = unsafe { &mut *uses.add(masked(least)) };
-        given_up.number = u64::from(number);
-        given_up.count = 1;
-        given_up.ns = took;
+        let given_up = unsafe { &mut *all.add(masked(least)) };
+        given_up.take(began, number);
+        given_up.add(took);
     }
     0
+}
+
+impl Spent {
+    #[inline(always)]
+    fn take(&mut self, began: u64, number: u32) {
+        self.began = began;
+        self.of.number = u64::from(number);
+        self.of.count = 0;
+        self.of.ns = 0;
+        for bucket in &mut self.of.buckets {
+            *bucket = 0;
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, took: u64) {
+        add(&mut self.of.count, 1);
+        add(&mut self.of.ns, took);
+        let doublings = u64::BITS - (took >> SYSCALL_FIRST_BUCKET).leading_zeros();
+        let last = SYSCALL_BUCKETS as u32 - 1;
+        // The comparison must not be proven away: the verifier has to see it.
+        let bucket = core::hint::black_box(doublings.min(last));
+        if bucket <= last {
+            // SAFETY: within the array.
+            let bucket = unsafe { &mut *self.of.buckets.as_mut_ptr().add(bucket as usize) };
+            *bucket = bucket.wrapping_add(1);
+        }
+    }
+}
+
+/// Word by word: a copy that large would become a call of a function that copies bytes.
+#[inline(always)]
+fn copy_words(from: &SyscallUse, to: *mut SyscallUse) {
+    let from = core::ptr::from_ref(from).cast::<u64>();
+    let to = to.cast::<u64>();
+    for word in 0..size_of::<SyscallUse>() / 8 {
+        // SAFETY: both are that many aligned words; the caller's `to` may be written.
+        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+    }
 }
 
 #[inline(always)]
@@ -101,15 +196,11 @@ fn masked(index: u32) -> usize {
 
 /// The process in `slot` has read a request, or a part of one, at `at`.
 #[inline(always)]
-pub(super) fn begin(slot: u32, at: u64) {
+pub(super) fn begin(slot: u32, tgid: u32, at: u64) {
     let Some(table) = table(slot) else { return };
+    table.tgid = u64::from(tgid);
     table.began = at;
     table.told = at;
-    for used in &mut table.uses {
-        used.number = 0;
-        used.count = 0;
-        used.ns = 0;
-    }
 }
 
 /// It begins to write at `at`: tells what it has spent.
@@ -119,7 +210,7 @@ pub(super) fn begin(slot: u32, at: u64) {
 #[inline(never)]
 pub(super) extern "C" fn tell_syscalls(slot: u32, pid_tgid: u64, at: u64) -> u32 {
     let Some(table) = table(slot) else { return 0 };
-    if table.began == 0 || at.saturating_sub(table.told) < WORTH_TELLING_NS {
+    if table.tgid != pid_tgid >> 32 || at.saturating_sub(table.told) < WORTH_TELLING_NS {
         return 0;
     }
     table.told = at;
@@ -136,11 +227,17 @@ pub(super) extern "C" fn tell_syscalls(slot: u32, pid_tgid: u64, at: u64) -> u32
         unsafe { (&raw mut (*to).from).write(table.began) };
         // SAFETY: as above.
         unsafe { (&raw mut (*to).to).write(at) };
-        // SAFETY: as above; both are arrays of the same type.
+        // SAFETY: as above; an array has its elements' layout.
         let uses = unsafe { &raw mut (*to).uses }.cast::<SyscallUse>();
-        for (n, used) in table.uses.iter().enumerate() {
+        for (n, spent) in table.spent.iter().enumerate() {
             // SAFETY: `n` is within both arrays.
-            unsafe { uses.add(n).write_volatile(*used) };
+            let to = unsafe { uses.add(n) };
+            copy_words(&spent.of, to);
+            if spent.began != table.began {
+                // What is left of an earlier request.
+                // SAFETY: as above.
+                unsafe { (&raw mut (*to).number).write_volatile(0) };
+            }
         }
     });
     u32::from(told)

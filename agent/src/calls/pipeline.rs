@@ -134,7 +134,10 @@ impl<S: FactsSource> Pipeline<S> {
             }
             Record::Exit(exit) => self.exited(exit.header.tgid, exit.value, exit.at),
             Record::Wait(wait, answer) => self.upstreams.record(&wait, answer),
-            Record::Syscalls(record) => self.windows.syscalls.record(&record),
+            Record::Syscalls(told) => {
+                let uses = told.uses();
+                self.windows.syscalls.record(told.header.tgid, told.from, told.to, uses);
+            }
             Record::OomKill(kill) => self.oom_kills.push((kill.header.tgid, kill.at)),
             // That is the sensor's business.
             Record::Mapped(_) => {}

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use agent_abi::SyscallsRecord;
+use agent_abi::{SYSCALL_BUCKETS, SYSCALL_FIRST_BUCKET, SyscallUse};
 use mcp_proto::Nanos;
 use serde::Serialize;
 use syscalls::Sysno;
@@ -21,6 +21,17 @@ pub struct SyscallTime {
     pub count: u64,
     /// Microseconds in it, of all threads together.
     pub us: f64,
+    /// How often by how long, the shortest first; durations that did not occur are left out.
+    pub durations: Vec<Durations>,
+}
+
+/// Of so many times it took less than so long, and at least half of that.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Durations {
+    /// Microseconds; `None` for all that is longer than can be told apart.
+    pub below_us: Option<f64>,
+    /// How often.
+    pub count: u32,
 }
 
 /// What the kernel has told of system calls.
@@ -28,21 +39,21 @@ pub struct SyscallTime {
 pub(super) struct Syscalls(VecDeque<(u32, Nanos, Nanos, Vec<SyscallTime>)>);
 
 impl Syscalls {
-    /// Keeps an account.
-    pub(super) fn record(&mut self, record: &SyscallsRecord) {
-        let mut uses: Vec<_> = record.uses.iter().filter(|used| used.number > 0).collect();
+    /// Keeps the account of a process between two instants.
+    pub(super) fn record(&mut self, pid: u32, from: Nanos, to: Nanos, uses: impl Iterator<Item = SyscallUse>) {
+        let mut uses: Vec<_> = uses.collect();
         uses.sort_by_key(|used| std::cmp::Reverse(used.ns));
         uses.truncate(MAX_TOLD);
-        let told = uses.into_iter().map(|used| SyscallTime {
-            name: name(used.number - 1),
+        let told = uses.iter().map(|used| SyscallTime {
+            name: name(used.number.saturating_sub(1)),
             count: used.count,
             us: super::parts::micros(used.ns),
+            durations: durations(used),
         });
         if self.0.len() == MAX_ACCOUNTS {
             self.0.pop_front();
         }
-        self.0
-            .push_back((record.header.tgid, record.from, record.to, told.collect()));
+        self.0.push_back((pid, from, to, told.collect()));
     }
 
     /// The system calls of a process in a window, the longest first. A request that came meanwhile has
@@ -54,6 +65,19 @@ impl Syscalls {
     }
 }
 
+fn durations(used: &SyscallUse) -> Vec<Durations> {
+    let buckets = (SYSCALL_FIRST_BUCKET..)
+        .zip(used.buckets)
+        .filter(|&(_, count)| count > 0);
+    let last = SYSCALL_FIRST_BUCKET + (SYSCALL_BUCKETS as u32) - 1;
+    buckets
+        .map(|(power, count)| Durations {
+            below_us: (power < last).then(|| super::parts::micros(1 << power)),
+            count,
+        })
+        .collect()
+}
+
 fn name(number: u64) -> Box<str> {
     let known = usize::try_from(number).ok().and_then(Sysno::new);
     known.map_or_else(|| number.to_string().into(), |known| known.name().into())
@@ -61,40 +85,27 @@ fn name(number: u64) -> Box<str> {
 
 #[cfg(test)]
 mod tests {
-    use agent_abi::{Header, SYSCALL_SLOTS, SyscallUse};
-
     use super::*;
 
-    fn record(from: Nanos, to: Nanos, uses: &[(Sysno, u64)]) -> SyscallsRecord {
-        let mut slots = [SyscallUse::default(); SYSCALL_SLOTS];
-        for (slot, &(number, ns)) in slots.iter_mut().zip(uses) {
-            *slot = SyscallUse {
-                number: number as u64 + 1,
-                count: 2,
-                ns,
-            };
-        }
-        SyscallsRecord {
-            header: Header {
-                kind: 10,
-                captured: 0,
-                tgid: 7,
-                tid: 7,
-            },
-            from,
-            to,
-            uses: slots,
-        }
+    fn uses(uses: &[(Sysno, u64)]) -> impl Iterator<Item = SyscallUse> {
+        uses.iter().map(|&(number, ns)| SyscallUse {
+            number: number as u64 + 1,
+            count: 2,
+            ns,
+            buckets: std::array::from_fn(|bucket| u32::from(bucket == 2 || bucket == SYSCALL_BUCKETS - 1)),
+        })
     }
 
     #[test]
     fn the_longest_first_of_the_right_window() {
         let mut syscalls = Syscalls::default();
-        syscalls.record(&record(10, 20, &[(Sysno::futex, 3000)]));
-        syscalls.record(&record(30, 40, &[(Sysno::read, 1000), (Sysno::fsync, 5000)]));
+        syscalls.record(7, 10, 20, uses(&[(Sysno::futex, 3000)]));
+        syscalls.record(7, 30, 40, uses(&[(Sysno::read, 1000), (Sysno::fsync, 5000)]));
         let told = syscalls.within(7, 30, 45);
         let names: Vec<_> = told.iter().map(|it| (&*it.name, it.count, it.us)).collect();
         assert_eq!(names, [("fsync", 2, 5.0), ("read", 2, 1.0)]);
+        let durations: Vec<_> = told[0].durations.iter().map(|it| (it.below_us, it.count)).collect();
+        assert_eq!(durations, [(Some(4.096), 1), (None, 1)]);
         assert_eq!(syscalls.within(7, 30, 39), []);
         assert_eq!(syscalls.within(8, 30, 45), []);
         assert_eq!(&*name(99_999), "99999");
@@ -104,7 +115,7 @@ mod tests {
     fn no_more_than_there_is_room_for() {
         let mut syscalls = Syscalls::default();
         for at in 0..5000 {
-            syscalls.record(&record(at, at + 1, &[(Sysno::read, 1)]));
+            syscalls.record(7, at, at + 1, uses(&[(Sysno::read, 1)]));
         }
         assert_eq!(syscalls.0.len(), MAX_ACCOUNTS);
     }

@@ -2,6 +2,7 @@
 //! which flags were raised meanwhile.
 
 mod document;
+mod spread;
 
 use std::fmt::Write as _;
 
@@ -10,6 +11,7 @@ pub use document::{CallDocument, FlagDocument};
 use super::human::{BOLD, Colour, DIM, RED, YELLOW};
 use super::text::{column, duration, fit, sanitise, size, time_of_day};
 use document::{PartyDocument, SyscallDocument, UpstreamDocument};
+use spread::spread;
 
 /// Columns of the bars.
 const BAR: usize = 40;
@@ -191,8 +193,9 @@ impl Page {
         self.title("System calls that took longest, in all threads");
         for syscall in syscalls {
             let times = if syscall.count == 1 { "time" } else { "times" };
+            let each = spread(&syscall.durations);
             self.line(&format!(
-                "  {} {:>8}  {} {times}",
+                "  {} {:>8}  {} {times}  {each}",
                 column(&syscall.name, NAME),
                 duration(syscall.us),
                 syscall.count

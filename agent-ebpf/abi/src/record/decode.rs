@@ -4,8 +4,8 @@ use core::fmt;
 use core::mem::{offset_of, size_of};
 
 use super::{
-    ARGS_MAX, BindRecord, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketRecord, SyscallUse, SyscallsRecord,
-    Tcp, WaitRecord,
+    ARGS_MAX, BindRecord, DataRecord, ExecRecord, Header, Kind, LifeRecord, SYSCALL_SLOTS, SocketRecord, SyscallUse,
+    SyscallsRecord, Tcp, WaitRecord,
 };
 use crate::time::Totals;
 
@@ -40,7 +40,38 @@ pub enum Record<'a> {
     /// A process is to be killed for want of memory.
     OomKill(LifeRecord),
     /// In which system calls a process was.
-    Syscalls(SyscallsRecord),
+    Syscalls(SyscallsView<'a>),
+}
+
+/// A [`SyscallsRecord`], whose many numbers are read when they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyscallsView<'a> {
+    /// As of the record.
+    pub header: Header,
+    /// As of the record.
+    pub from: u64,
+    /// As of the record.
+    pub to: u64,
+    /// All of it.
+    bytes: &'a [u8],
+}
+
+impl SyscallsView<'_> {
+    /// The slots that are not empty, in no order.
+    pub fn uses(&self) -> impl Iterator<Item = SyscallUse> {
+        let slots = (0..SYSCALL_SLOTS).map(|n| {
+            let at = offset_of!(SyscallsRecord, uses) + n * size_of::<SyscallUse>();
+            SyscallUse {
+                number: u64_at(self.bytes, at + offset_of!(SyscallUse, number)),
+                count: u64_at(self.bytes, at + offset_of!(SyscallUse, count)),
+                ns: u64_at(self.bytes, at + offset_of!(SyscallUse, ns)),
+                buckets: core::array::from_fn(|bucket| {
+                    u32_at(self.bytes, at + offset_of!(SyscallUse, buckets) + 4 * bucket)
+                }),
+            }
+        });
+        slots.filter(|used| used.number != 0)
+    }
 }
 
 /// Why bytes are not a record.
@@ -216,21 +247,13 @@ fn life(header: Header, bytes: &[u8]) -> Result<LifeRecord, DecodeError> {
     })
 }
 
-fn syscalls(header: Header, bytes: &[u8]) -> Result<SyscallsRecord, DecodeError> {
+fn syscalls(header: Header, bytes: &[u8]) -> Result<SyscallsView<'_>, DecodeError> {
     need(bytes, size_of::<SyscallsRecord>())?;
-    let one = |n: usize| {
-        let at = offset_of!(SyscallsRecord, uses) + n * size_of::<SyscallUse>();
-        SyscallUse {
-            number: u64_at(bytes, at + offset_of!(SyscallUse, number)),
-            count: u64_at(bytes, at + offset_of!(SyscallUse, count)),
-            ns: u64_at(bytes, at + offset_of!(SyscallUse, ns)),
-        }
-    };
-    Ok(SyscallsRecord {
+    Ok(SyscallsView {
         header,
         from: u64_at(bytes, offset_of!(SyscallsRecord, from)),
         to: u64_at(bytes, offset_of!(SyscallsRecord, to)),
-        uses: core::array::from_fn(one),
+        bytes,
     })
 }
 

@@ -63,6 +63,15 @@ pub struct SyscallDocument {
     pub name: String,
     pub count: u64,
     pub us: f64,
+    #[serde(default)]
+    pub durations: Vec<DurationsDocument>,
+}
+
+/// How often a system call took less than so long, and at least half of that.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct DurationsDocument {
+    pub below_us: Option<f64>,
+    pub count: u32,
 }
 
 /// The causes by name, in microseconds.
