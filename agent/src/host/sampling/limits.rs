@@ -6,6 +6,8 @@ use mcp_proto::Nanos;
 pub(super) const MAX_WATCHED: usize = 8192;
 /// Processes that are looked at in one tick at most; the others are next.
 pub(super) const MAX_PER_TICK: usize = 128;
+/// Files of processes that stay open at most; those of others are opened for each look.
+pub(super) const MAX_KEPT_FILES: usize = 1024;
 /// Control groups whose files are read at most.
 pub(super) const MAX_CGROUPS: usize = 512;
 /// Control groups that are looked at in one tick at most; the others are next.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use mcp_proto::Nanos;
 use serde::Serialize;
 
+use super::stat::StatFiles;
 use crate::host::cgroup::ratio;
 
 /// How closely a process is looked at.
@@ -186,8 +187,12 @@ impl ProcessSample {
 }
 
 /// Looks at a process, as closely as `depth` says by what a glance shows. `None` when it is gone.
-pub fn read_process(pid: u32, depth: impl FnOnce(&ProcessCounters) -> Depth) -> Option<ProcessCounters> {
-    let stat = read_stat(pid)?;
+pub(super) fn read_process(
+    stats: &mut StatFiles,
+    pid: u32,
+    depth: impl FnOnce(&ProcessCounters) -> Depth,
+) -> Option<ProcessCounters> {
+    let stat = stats.read(pid)?;
     let nanos = |ticks: u64| ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1));
     let mut counters = ProcessCounters {
         pid,
@@ -214,49 +219,6 @@ pub fn read_process(pid: u32, depth: impl FnOnce(&ProcessCounters) -> Depth) -> 
         counters.pss = counters.pss.map(|kib| kib * 1024);
     }
     Some(counters)
-}
-
-/// What is wanted of `/proc/PID/stat`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::host) struct Stat {
-    pub(in crate::host) comm: String,
-    pub(in crate::host) state: char,
-    pub(in crate::host) parent: u32,
-    /// In clock ticks since boot.
-    pub(in crate::host) start_time: u64,
-    minor_faults: u64,
-    major_faults: u64,
-    /// CPU time in clock ticks.
-    user_ticks: u64,
-    system_ticks: u64,
-    threads: u32,
-    virtual_bytes: u64,
-    rss_pages: u64,
-}
-
-pub(in crate::host) fn read_stat(pid: u32) -> Option<Stat> {
-    stat(&text(pid, "stat")?)
-}
-
-/// Fields by their numbers in proc_pid_stat(5). The command, which is the second, may hold anything.
-fn stat(text: &str) -> Option<Stat> {
-    let (_, rest) = text.split_once('(')?;
-    let (comm, rest) = rest.rsplit_once(") ")?;
-    let fields: Vec<&str> = rest.split(' ').take(22).collect();
-    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    Some(Stat {
-        comm: comm.to_owned(),
-        state: fields.first()?.chars().next()?,
-        parent: u32::try_from(number(4)?).ok()?,
-        minor_faults: number(10)?,
-        major_faults: number(12)?,
-        user_ticks: number(14)?,
-        system_ticks: number(15)?,
-        threads: u32::try_from(number(20)?).ok()?,
-        start_time: number(22)?,
-        virtual_bytes: number(23)?,
-        rss_pages: number(24)?,
-    })
 }
 
 /// Each file by itself: of a process of another user some may be read and some not.
@@ -312,7 +274,8 @@ mod tests {
 
     #[test]
     fn itself() {
-        let own = read_process(std::process::id(), |_| Depth::Measure).unwrap();
+        let mut stats = StatFiles::default();
+        let own = read_process(&mut stats, std::process::id(), |_| Depth::Measure).unwrap();
         let more = own.more.unwrap();
         assert!(own.rss > 1 << 20 && own.threads >= 1 && own.start_time > 0, "{own:?}");
         assert!(
@@ -325,37 +288,15 @@ mod tests {
             "{own:?}"
         );
         assert!(more.voluntary_switches.is_some() && more.run_queue_ns.is_some() && more.write_bytes.is_some());
-        assert_eq!(read_process(std::process::id(), |_| Depth::Glance).unwrap().more, None);
-        assert_eq!(read_process(u32::MAX, |_| Depth::Look), None);
-    }
-
-    #[test]
-    fn a_command_of_any_name() {
-        let text = "12 (a) b (c) S 3 12 12 0 -1 4 5 6 70 8 9 10 11 12 20 0 4 0 999 1000 42 18446744073709551615 1\n";
-        let stat = stat(text).unwrap();
-        assert_eq!(
-            (&*stat.comm, stat.state, stat.parent, stat.user_ticks, stat.system_ticks),
-            ("a) b (c", 'S', 3, 9, 10)
-        );
-        assert_eq!(
-            (stat.minor_faults, stat.major_faults, stat.threads, stat.start_time),
-            (5, 70, 4, 999)
-        );
-        assert_eq!((stat.virtual_bytes, stat.rss_pages), (1000, 42));
-        for broken in ["", "12 (a", "12 (a) S 3", "12 (a) "] {
-            assert_eq!(super::stat(broken), None, "{broken}");
-        }
+        let glance = read_process(&mut stats, std::process::id(), |_| Depth::Glance).unwrap();
+        assert_eq!(glance.more, None);
+        assert_eq!(read_process(&mut stats, u32::MAX, |_| Depth::Look), None);
     }
 
     #[test]
     fn as_the_procfs_crate_has_it() {
         let pid = std::process::id();
         let process = procfs::process::Process::myself().unwrap();
-        let (theirs, ours) = (process.stat().unwrap(), read_stat(pid).unwrap());
-        assert_eq!(
-            (ours.comm, ours.start_time, i64::from(ours.parent)),
-            (theirs.comm, theirs.starttime, i64::from(theirs.ppid))
-        );
         let limit = process.limits().unwrap().max_open_files.soft_limit;
         let wanted = match limit {
             procfs::process::LimitValue::Value(limit) => Some(limit),

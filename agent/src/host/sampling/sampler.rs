@@ -138,6 +138,7 @@ impl<S: Source> Sampler<S> {
     /// Watches a process no longer.
     pub fn forget(&mut self, pid: u32) {
         if let Some(watched) = self.watched.remove(&pid) {
+            self.source.forget_process(pid);
             self.queue.remove(&(watched.due, pid));
             if let Some(path) = watched.cgroup {
                 self.leave(&path);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::limits::MAX_CGROUPS;
-use super::{Depth, HostCounters, ProcessCounters, read_process};
+use super::process::read_process;
+use super::stat::StatFiles;
+use super::{Depth, HostCounters, ProcessCounters};
 use crate::host::{CgroupCounters, Hierarchies, LimitingDirs, cgroup_path};
 
 /// After so long the groups above a group are looked at again: a limit may have been set on one.
@@ -17,6 +19,8 @@ pub trait Source {
     fn host(&mut self) -> HostCounters;
     /// One process, as closely as `depth` says after a glance. `None` when it is gone.
     fn process(&mut self, pid: u32, depth: &mut dyn FnMut(&ProcessCounters) -> Depth) -> Option<ProcessCounters>;
+    /// Nobody will ask for that process any more.
+    fn forget_process(&mut self, pid: u32);
     /// Path of the control group that a process is in now.
     fn cgroup_of(&mut self, pid: u32) -> Option<Arc<str>>;
     /// That control group. `None` when it is gone.
@@ -30,6 +34,7 @@ pub trait Source {
 pub struct LiveSource {
     hierarchies: Hierarchies,
     dirs: BTreeMap<Arc<str>, (LimitingDirs, Instant)>,
+    stats: StatFiles,
 }
 
 impl Default for LiveSource {
@@ -37,6 +42,7 @@ impl Default for LiveSource {
         Self {
             hierarchies: Hierarchies::mounted(),
             dirs: BTreeMap::new(),
+            stats: StatFiles::default(),
         }
     }
 }
@@ -47,7 +53,11 @@ impl Source for LiveSource {
     }
 
     fn process(&mut self, pid: u32, depth: &mut dyn FnMut(&ProcessCounters) -> Depth) -> Option<ProcessCounters> {
-        read_process(pid, depth)
+        read_process(&mut self.stats, pid, depth)
+    }
+
+    fn forget_process(&mut self, pid: u32) {
+        self.stats.forget(pid);
     }
 
     fn cgroup_of(&mut self, pid: u32) -> Option<Arc<str>> {

@@ -42,6 +42,8 @@ impl Source for Fake {
         Some(counters)
     }
 
+    fn forget_process(&mut self, _: u32) {}
+
     fn cgroup_of(&mut self, pid: u32) -> Option<Arc<str>> {
         Some(format!("/group{}", pid % 2).into())
     }
