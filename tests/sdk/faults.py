@@ -5,6 +5,7 @@ the server lives on after the end of its input.
 """
 import atexit
 import json
+import mmap
 import os
 import socket
 import subprocess
@@ -34,9 +35,9 @@ class Had:
             waited = int(file.read().split()[1])
         return time.thread_time_ns(), waited, time.monotonic_ns()
 
-    def answer(self, others=(0, 0)):
+    def answer(self, throttled=0):
         cpu, waited, wall = (now - then for now, then in zip(self.now(), self.began))
-        took = {"cpu_ns": cpu + others[0], "waited_ns": waited + others[1], "wall_ns": wall}
+        took = {"cpu_ns": cpu, "waited_ns": waited, "throttled_ns": throttled, "wall_ns": wall}
         return json.dumps({f"mcpsonar.tests/{key}": value for key, value in took.items()})
 
 
@@ -72,6 +73,10 @@ class Group:
 
     def enter(self):
         self.write(f"{self.path}/cgroup.procs", os.getpid())
+
+    def throttled_ns(self):
+        with open(f"{self.path}/cpu.stat") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("throttled_time "))
 
     def leave(self):
         self.write(f"{self.root}{self.home}/cgroup.procs", os.getpid())
@@ -139,16 +144,26 @@ def lock(ms: int) -> str:
     return had.answer()
 
 
+@cache
+def disk():
+    """A file past the page cache, so that time is not spent on copies, and aligned room to write from."""
+    path, flags = f"/tmp/mcp-fixture-py-{os.getpid()}", os.O_WRONLY | os.O_CREAT
+    try:
+        file = os.open(path, flags | os.O_DIRECT)
+    except OSError:
+        file = os.open(path, flags)
+    os.unlink(path)
+    return file, mmap.mmap(-1, 1 << 20)
+
+
 @mcp.tool()
 def fsync(ms: int) -> str:
-    had = Had()
-    path, block = f"/tmp/mcp-fixture-py-{os.getpid()}", b"\xa5" * (64 << 10)
+    (file, block), at, had = disk(), 0, Had()
     until = time.monotonic() + ms / 1000
-    with open(path, "wb", buffering=0) as file:
-        while time.monotonic() < until:
-            file.write(block)
-            os.fsync(file)
-    os.unlink(path)
+    while time.monotonic() < until:
+        os.pwrite(file, block, at % (16 << 20))
+        os.fsync(file)
+        at += len(block)
     return had.answer()
 
 
@@ -220,11 +235,11 @@ def lookup(ms: int) -> str:
 
 @mcp.tool()
 def throttle(ms: int) -> str:
-    had = Had()
-    group("cpu").enter()
+    # Never left, as below.
+    cpu, had = group("cpu"), Had()
+    before = cpu.throttled_ns()
     spin(ms)
-    group("cpu").leave()
-    return had.answer()
+    return had.answer(cpu.throttled_ns() - before)
 
 
 @mcp.tool()

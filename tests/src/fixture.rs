@@ -15,6 +15,7 @@ pub mod server;
 pub mod spawn;
 pub mod sys;
 pub mod syscalls;
+pub mod took;
 pub mod tools;
 pub mod truth;
 pub mod wire;

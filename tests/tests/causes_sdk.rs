@@ -1,18 +1,17 @@
 //! As `causes.rs`, by a server on a real SDK: what it does itself is among what is seen.
 
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::harness::causes::{caused, enough, parts_fill_the_window};
+use mcpsonar_tests::harness::causes::{caused, enough, full_or, parts_fill_the_window};
 use mcpsonar_tests::harness::sdk::{need_sdks, server};
 use mcpsonar_tests::harness::{Run, Trace, check_lines, fixture, pick};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// Calls of each tool: a hundred when there is time.
+/// The tools, and for how many milliseconds each works. Those that never leave their control group come last.
+const WORK: &str = "burn:40,hold:50,lock:40,fsync:40,starve:20,shell:50,fetch:50,lookup:50,reclaim:60,throttle:10";
+
+/// Calls of each tool.
 fn calls() -> usize {
-    if std::env::var_os("MCPSONAR_LONG").is_some() {
-        100
-    } else {
-        20
-    }
+    full_or(20)
 }
 
 fn traced(trace: &Trace, script: &[&str]) -> Result<Run> {
@@ -28,73 +27,34 @@ fn traced(trace: &Trace, script: &[&str]) -> Result<Run> {
     Ok(run)
 }
 
-/// Calls of a tool, which are due to this.
-fn work(tool: &str, ms: &str, cause: &str) -> Result<Run> {
-    let trace = Trace::new(&format!("causes_sdk_{tool}"))?;
-    let run = traced(&trace, &["--script", "work", "--tool", tool, "--ms", ms])?;
-    let of_tool = pick(&run.calls, "tool", tool);
-    ensure!(of_tool.len() == calls(), "{} calls", of_tool.len());
-    for call in of_tool {
-        parts_fill_the_window(call).with_context(|| format!("in {call}"))?;
+#[test]
+fn each_tool_spends_its_time_in_its_own_way() -> Result<()> {
+    let run = traced(
+        &Trace::new("causes_sdk")?,
+        &["--script", "work", "--due", "--tool", WORK],
+    )?;
+    for (tool, cause) in [
+        ("burn", "on_cpu"),
+        ("hold", "lock_or_timer"),
+        ("lock", "lock_or_timer"),
+        ("fsync", "disk"),
+        ("starve", "run_queue"),
+        ("shell", "upstream"),
+        ("fetch", "upstream"),
+        ("lookup", "upstream"),
+        ("throttle", "throttled"),
+        ("reclaim", "memory"),
+    ] {
+        for call in pick(&run.calls, "tool", tool) {
+            parts_fill_the_window(call).with_context(|| format!("in {call}"))?;
+        }
+        caused(&run, tool, cause, calls())?;
     }
-    caused(&run, tool, cause)?;
-    Ok(run)
-}
-
-#[test]
-fn computing() -> Result<()> {
-    work("burn", "40", "on_cpu").map(drop)
-}
-
-#[test]
-fn sleeping() -> Result<()> {
-    work("hold", "50", "lock_or_timer").map(drop)
-}
-
-#[test]
-fn waiting_for_a_lock() -> Result<()> {
-    work("lock", "40", "lock_or_timer").map(drop)
-}
-
-#[test]
-fn waiting_for_the_disk() -> Result<()> {
-    work("fsync", "40", "disk").map(drop)
-}
-
-#[test]
-fn starving() -> Result<()> {
-    work("starve", "20", "run_queue").map(drop)
-}
-
-#[test]
-fn waiting_for_memory() -> Result<()> {
-    work("reclaim", "60", "memory").map(drop)
-}
-
-#[test]
-fn being_throttled() -> Result<()> {
-    work("throttle", "10", "throttled").map(drop)
-}
-
-/// The first upstream of each call is of this kind.
-fn upstream(run: &Run, tool: &str, kind: &str) -> Result<()> {
-    let calls = pick(&run.calls, "tool", tool);
-    enough(&calls, kind, |call| call["upstreams"][0]["kind"] == kind)
-}
-
-#[test]
-fn waiting_for_a_child() -> Result<()> {
-    upstream(&work("shell", "50", "upstream")?, "shell", "process")
-}
-
-#[test]
-fn waiting_for_another_host() -> Result<()> {
-    upstream(&work("fetch", "50", "upstream")?, "fetch", "connection")
-}
-
-#[test]
-fn waiting_for_a_name_server() -> Result<()> {
-    upstream(&work("lookup", "50", "upstream")?, "lookup", "lookup")
+    for (tool, kind) in [("shell", "process"), ("fetch", "connection"), ("lookup", "lookup")] {
+        let of_tool = pick(&run.calls, "tool", tool);
+        enough(&of_tool, kind, |call| call["upstreams"][0]["kind"] == kind)?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -112,8 +72,8 @@ fn a_client_that_does_not_read() -> Result<()> {
 
 #[test]
 fn a_client_that_gives_up() -> Result<()> {
-    let thresholds = r#"{"flags":{"client_timed_out":{"warn":19,"min_wait_ms":30}}}"#;
-    let trace = Trace::new("causes_sdk_impatient")?.flags(thresholds)?;
+    let thresholds = json!({ "flags": { "client_timed_out": { "warn": calls() - 1, "min_wait_ms": 30 } } });
+    let trace = Trace::new("causes_sdk_impatient")?.flags(&thresholds.to_string())?;
     let run = traced(&trace, &["--script", "impatient", "--ms", "40"])?;
     let of_tool = pick(&run.calls, "tool", "slow");
     ensure!(of_tool.len() == calls(), "{} calls", of_tool.len());

@@ -51,7 +51,14 @@ fault() {
 fault reclaim 200 memory
 fault throttle 20 throttled
 # The client waits for the end of its input; the server has less memory than it takes meanwhile.
-sleep 20 | mcpsonar trace --no-tls --json -o /tmp/oom.jsonl --events /tmp/oom.events -- \
+until_killed() {
+	seconds=0
+	while [ $seconds -lt 90 ] && ! grep -q '"flag":"oom_killed"' /tmp/oom.events; do
+		sleep 1
+		seconds=$((seconds + 1))
+	done 2>/dev/null
+}
+until_killed | mcpsonar trace --no-tls --json -o /tmp/oom.jsonl --events /tmp/oom.events -- \
 	mcp-fixture hold --call grow --ms 60000 -- mcp-fixture server --limit-memory 64 >/tmp/stdout 2>/tmp/stderr
 if ! grep '"flag":"oom_killed"' /tmp/oom.events | grep '"kind":"process"' | grep -q '"pending":1'; then
 	bad=1

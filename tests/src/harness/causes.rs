@@ -6,7 +6,19 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::{Run, pick};
-use crate::fixture::work::{META_CPU, META_WAITED, META_WALL};
+use crate::fixture::took::Took;
+
+/// Whether there is time for all of it.
+#[must_use]
+pub fn is_full() -> bool {
+    std::env::var_os("MCPSONAR_LONG").is_some()
+}
+
+/// How many calls are made of each kind: a hundred, or fewer when there is no time.
+#[must_use]
+pub fn full_or(fewer: usize) -> usize {
+    if is_full() { 100 } else { fewer }
+}
 
 /// The causes of a call sum to its window, and the dominant one holds more than half.
 pub fn parts_fill_the_window(call: &Value) -> Result<()> {
@@ -30,66 +42,38 @@ pub fn parts_fill_the_window(call: &Value) -> Result<()> {
     Ok(())
 }
 
-/// What a tool said that it took, in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Took {
-    /// On a CPU.
-    pub cpu: f64,
-    /// Waiting for one.
-    pub waited: f64,
-    /// In all.
-    pub wall: f64,
-}
-
 /// What the calls of a run took by their own account, by id of the request.
 pub fn took(run: &Run) -> Result<HashMap<String, Took>> {
     let line = |line: &str| -> Result<(String, Took)> {
         let told: Value = serde_json::from_str(line)?;
-        let number = |key| {
-            told["took"][key]
-                .as_f64()
-                .with_context(|| format!("{line} has no {key}"))
-        };
-        let took = Took {
-            cpu: number(META_CPU)?,
-            waited: number(META_WAITED)?,
-            wall: number(META_WALL)?,
-        };
+        let took = Took::from_meta(&told["took"]).with_context(|| format!("{line} says nothing"))?;
         Ok((told["id"].to_string(), took))
     };
     run.stdout.lines().map(line).collect()
 }
 
-/// At least 95 of 100 calls have this dominant cause. On a machine that others use too, it may hold most
-/// of the rest of the time only, where the scheduler itself says that the tool's threads waited for a CPU.
-pub fn caused(run: &Run, tool: &str, cause: &str) -> Result<()> {
-    let calls = pick(&run.calls, "tool", tool);
+/// Of the calls of a tool that by the tool's own clocks were due to what it is for, of which there are
+/// `wanted`, at least 95 of 100 have this dominant cause.
+pub fn caused(run: &Run, tool: &str, cause: &str, wanted: usize) -> Result<()> {
     let took = took(run)?;
-    let waited = |call: &Value| {
-        let took = took.get(&call["request_id"].to_string())?;
-        Some(took.waited / took.wall)
+    let is_due = |call: &&Value| {
+        let took = took.get(&call["request_id"].to_string());
+        took.is_some_and(|took| took.is_due(tool))
     };
-    let is_right = |call: &Value| {
-        if call["dominant_cause"] == cause {
-            return true;
-        }
-        let micros = |cause: &str| call["causes_us"][cause].as_f64().unwrap_or(0.0);
-        let sum = |causes: &Value| -> f64 {
-            causes
-                .as_object()
-                .map_or(0.0, |all| all.values().filter_map(Value::as_f64).sum())
-        };
-        let rest = sum(&call["causes_us"]) - micros("run_queue");
-        waited(call) > Some(0.1) && micros(cause) > rest / 2.0
-    };
-    enough(&calls, cause, is_right)
+    let calls: Vec<&Value> = pick(&run.calls, "tool", tool).into_iter().filter(is_due).collect();
+    ensure!(
+        calls.len() == wanted,
+        "{} calls of {tool} were due to what it is for, and {wanted} were to be: is this machine too busy?",
+        calls.len()
+    );
+    enough(&calls, cause, |call| call["dominant_cause"] == cause)
 }
 
 /// At least 95 of 100 of these calls are as they should be.
 pub fn enough(calls: &[&Value], what: &str, is_right: impl Fn(&Value) -> bool) -> Result<()> {
     let right = calls.iter().filter(|call| is_right(call)).count();
     let wrong = calls.iter().find(|call| !is_right(call));
-    // For whoever runs the long form.
+    // For whoever runs `cargo xtask soak`.
     println!("{what}: {right} of {} calls", calls.len());
     ensure!(
         !calls.is_empty() && right * 100 >= calls.len() * 95,
