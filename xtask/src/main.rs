@@ -17,6 +17,7 @@ mod pictures;
 mod repo;
 mod setup;
 mod sh;
+mod soak;
 mod test;
 mod tidy;
 mod vm;
@@ -49,6 +50,7 @@ enum Verb {
     Vm(vm::Args),
     VmTest(vm::TestArgs),
     Fuzz(fuzz::Args),
+    Soak(soak::Args),
     Tidy(tidy::Args),
 }
 
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Pictures(args) => pictures::main(&args),
         Verb::Test(args) => test::main(&args),
+        Verb::Soak(args) => soak::main(&args),
         Verb::Tidy(args) => tidy::main(&args),
         Verb::Vm(args) => vm::main(&args),
         Verb::VmTest(args) => vm::test_main(&args),

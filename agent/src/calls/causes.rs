@@ -26,6 +26,7 @@ use mcp_proto::Nanos;
 use serde::Serialize;
 
 use super::record::Causes;
+use super::syscalls::SyscallTime;
 
 /// A process's totals at the instant of one of its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +139,8 @@ pub struct Account {
     pub dominant: Option<&'static str>,
     /// Whom the process waited for, the longest wait first.
     pub upstreams: Vec<Upstream>,
+    /// In which system calls it was, the longest first; empty where that is not known.
+    pub syscalls: Vec<SyscallTime>,
     /// What the process used.
     pub resources: Option<Resources>,
 }
@@ -211,6 +214,7 @@ pub fn account(window: &Window<'_>) -> Account {
         },
         dominant,
         upstreams: upstreams(window),
+        syscalls: Vec::new(),
         resources: Some(resources(window)),
     }
 }

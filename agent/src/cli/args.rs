@@ -118,6 +118,9 @@ pub struct TraceArgs {
     /// FILE, one JSON object a line; without --json also say it on the standard error
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub events: Option<PathBuf>,
+    /// Thresholds of flags that differ from the defaults, as JSON: {"flags":{"host_cpu":{"warn":0.9}}}
+    #[arg(long, value_name = "FILE", requires = "events", value_hint = ValueHint::FilePath)]
+    pub thresholds: Option<PathBuf>,
     /// Where else to send calls.
     #[command(flatten)]
     pub otlp: OtlpArgs,

@@ -6,6 +6,7 @@ mod logs;
 mod meter;
 mod observer;
 mod picture;
+mod pods;
 mod socket;
 mod window;
 

@@ -10,6 +10,7 @@ use sd_notify::NotifyState;
 
 use super::logs::{self, Level};
 use super::meter::Meter;
+use super::pods::PodWatch;
 use super::{DaemonError, State};
 use crate::calls::{Origin, Output, Survey};
 use crate::config::{Config, Inputs, environment};
@@ -30,6 +31,7 @@ pub(super) struct Daemon {
     history: Option<History>,
     otlp: Option<Otlp>,
     health: Health,
+    pods: Option<PodWatch>,
     meter: Meter,
     /// Records that had been lost when that was last looked at.
     lost: u64,
@@ -59,6 +61,7 @@ impl Daemon {
         meter.serve(config.prometheus_address);
         Ok(Self {
             otlp: exporter(&config)?,
+            pods: pods(&config)?,
             health,
             meter,
             lost: 0,
@@ -164,6 +167,9 @@ impl Daemon {
             if let Some(before) = std::mem::replace(&mut self.otlp, next) {
                 self.retire(before);
             }
+        }
+        if config.pods != self.config.pods {
+            self.pods = pods(&config)?;
         }
         if let Some(history) = &mut self.history {
             history.set_limits(config.limits);
@@ -271,7 +277,15 @@ impl Observer for Daemon {
         self.meter.survey(survey, &losses);
         self.meter.keep_serving();
         self.state.told(self.meter.served(), losses);
-        self.state.picture().survey(survey.clone());
+        let mut picture = self.state.picture();
+        picture.survey(survey.clone());
+        if let Some(pods) = &self.pods {
+            picture.pods(|container| pods.of_container(container));
+        }
+    }
+
+    fn oom_killed(&mut self, pid: u32, at: Nanos) {
+        self.health.oom_killed(pid, at);
     }
 
     fn tick(&mut self, now: Nanos) -> Result<(), ObserverError> {
@@ -301,6 +315,17 @@ impl Observer for Daemon {
 fn exporter(config: &Config) -> Result<Option<Otlp>, DaemonError> {
     let start = |url: &String| Otlp::start(url, config.otlp_protocol, WhenFull::Drop, None);
     Ok(config.otlp_endpoint.as_ref().map(start).transpose()?)
+}
+
+fn pods(config: &Config) -> Result<Option<PodWatch>, DaemonError> {
+    if config.pods.url.is_none() {
+        return Ok(None);
+    }
+    let watch = PodWatch::start(config.pods.clone());
+    watch.map(Some).map_err(|source| DaemonError::Setup {
+        what: "the questions for pods",
+        source,
+    })
 }
 
 /// A flag in the log.

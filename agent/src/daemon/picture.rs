@@ -2,6 +2,7 @@
 //! flags are up. Bounded; time comes by parameter.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use mcp_proto::Nanos;
 use serde::Serialize;
@@ -11,7 +12,7 @@ use super::window::{Figures, Window};
 use crate::calls::{CallRecord, OpenCall, Party, Survey};
 use crate::flags::{ActiveFlag, Change, FlagEvent, Subject};
 use crate::history::{is_error, is_timeout};
-use crate::host::{HostSample, ProcessSample};
+use crate::host::{HostSample, Pod, ProcessSample};
 
 /// Endpoints that are known at most.
 const ENDPOINTS: usize = 8192;
@@ -51,6 +52,8 @@ pub(super) struct Endpoint {
     exe: Option<String>,
     cmdline: Vec<String>,
     container: Option<String>,
+    /// The pod that the container belongs to, where that was asked for.
+    pod: Option<Arc<Pod>>,
     transports: BTreeSet<&'static str>,
     protocol_versions: BTreeSet<String>,
     /// Conversations that are open.
@@ -177,6 +180,13 @@ impl Picture {
         self.open = survey.open;
     }
 
+    /// Which pods containers belong to, as far as that is known now.
+    pub(super) fn pods(&mut self, of_container: impl Fn(&str) -> Option<Arc<Pod>>) {
+        for endpoint in self.endpoints.values_mut().filter(|endpoint| endpoint.pod.is_none()) {
+            endpoint.pod = endpoint.container.as_deref().and_then(&of_container);
+        }
+    }
+
     /// A process was looked at.
     pub(super) fn process(&mut self, sample: &ProcessSample) {
         for role in ["client", "server"] {
@@ -299,6 +309,7 @@ impl Picture {
             exe: facts.exe.clone(),
             cmdline: facts.cmdline.clone(),
             container: facts.container.clone(),
+            pod: None,
             transports: BTreeSet::new(),
             protocol_versions: BTreeSet::new(),
             sessions: 0,
