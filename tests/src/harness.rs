@@ -8,6 +8,7 @@ mod guard;
 mod holder;
 mod listening;
 pub mod pair;
+mod posted;
 pub mod sdk;
 mod service;
 #[cfg(feature = "e2e")]
@@ -18,6 +19,7 @@ pub use calls::{check_lines, check_perfect, check_score, pick};
 pub use guard::{Guard, output_within, wait_within};
 pub use holder::Holder;
 pub use listening::Listening;
+pub use posted::Posted;
 pub use service::{Running, Service};
 #[cfg(feature = "e2e")]
 pub use tls::Certificates;

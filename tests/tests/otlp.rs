@@ -1,13 +1,13 @@
 //! Calls arrive at a collector as spans that follow the semantic conventions.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::harness::{Run, Trace, check_perfect};
+use mcpsonar_tests::harness::{Posted, Run, Trace, check_perfect};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -72,37 +72,16 @@ fn http() -> Result<(u16, Receiver<ExportTraceServiceRequest>)> {
     Ok((port, got))
 }
 
-/// Requests with `Content-Length` on one connection.
-fn serve(connection: &TcpStream, tell: &Sender<ExportTraceServiceRequest>) -> Result<()> {
+/// Requests on one connection.
+fn serve(mut connection: &TcpStream, tell: &Sender<ExportTraceServiceRequest>) -> Result<()> {
     let mut reader = BufReader::new(connection);
-    loop {
-        let mut head = Vec::new();
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            if line.trim_end().is_empty() {
-                break;
-            }
-            head.push(line.trim_end().to_ascii_lowercase());
-        }
-        ensure!(head[0].starts_with("post /v1/traces "), "another request: {}", head[0]);
-        ensure!(
-            head.iter().any(|line| line == "content-type: application/x-protobuf"),
-            "another type: {head:?}"
-        );
-        let length = head
-            .iter()
-            .find_map(|line| line.strip_prefix("content-length: "))
-            .context("no length")?;
-        let mut body = vec![0; length.parse()?];
-        reader.read_exact(&mut body)?;
-        tell.send(ExportTraceServiceRequest::decode(&*body)?)?;
-        let mut connection = connection;
+    while let Some(posted) = Posted::read(&mut reader)? {
+        ensure!(posted.path == "/v1/traces", "another path: {}", posted.path);
+        tell.send(ExportTraceServiceRequest::decode(&*posted.body)?)?;
         connection
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n")?;
     }
+    Ok(())
 }
 
 fn attributes(span: &Span) -> HashMap<&str, String> {

@@ -54,10 +54,14 @@ pub struct Call {
     pub continues: Option<Continuation>,
     /// Notifications that belong to this call (progress, and messages of a subscription).
     pub notifications: u32,
+    /// The first of them.
+    pub notices: Vec<Notice>,
     /// The `Mcp-Session-Id`, or the session of the legacy endpoint's URI. Not for output: hash it.
     pub session: Option<SessionToken>,
     /// Status of the HTTP response.
     pub http_status: Option<u16>,
+    /// Version of HTTP that carried the request.
+    pub http_version: Option<HttpVersion>,
     /// Position of the request's first byte in its stream, where that is the same number to
     /// whoever observes the stream, whenever they began.
     pub position: Option<u64>,
@@ -67,6 +71,8 @@ pub struct Call {
     pub overlapped: bool,
     /// W3C trace context of `params._meta`, or of the HTTP request.
     pub trace_context: Option<TraceContext>,
+    /// That of the HTTP request, where `params._meta` has one of its own.
+    pub ambient_context: Option<TraceContext>,
     /// What was not seen, in the order of discovery, without repeats. Empty: everything was.
     pub loss: Vec<Loss>,
 }
@@ -245,6 +251,24 @@ pub struct TaskState {
 pub struct Continuation {
     /// `sequence` of the earlier call.
     pub sequence: u64,
+}
+
+/// A notification that belongs to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// When its first byte was written, as far as is known.
+    pub at: Nanos,
+    /// Its method; `None` for one that no revision knows.
+    pub method: Option<&'static str>,
+}
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// W3C trace context from the wire.

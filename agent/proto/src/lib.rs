@@ -38,8 +38,8 @@ mod transfer;
 mod users;
 
 pub use call::{
-    Call, CallRef, Continuation, Direction, Endpoint, Half, Loss, Method, Outcome, RequestId, ResultType, SessionToken,
-    TaskState, TraceContext, Transport,
+    Call, CallRef, Continuation, Direction, Endpoint, Half, HttpVersion, Loss, Method, Notice, Outcome, RequestId,
+    ResultType, SessionToken, TaskState, TraceContext, Transport,
 };
 pub use event::{Event, Fault, FaultKind, Verdict};
 pub use limits::Limits;

@@ -87,6 +87,8 @@ pub struct Limits {
     /// How long a call whose response stream has ended waits to be resumed on another.
     pub resume_wait: Nanos,
 
+    /// Notifications of one call whose instants are kept; further ones are only counted.
+    pub notices: usize,
     /// Cancelled ids remembered per direction of a connection.
     pub cancelled_ids: usize,
     /// Calls of a connection that wait to be continued after `input_required`.
@@ -155,6 +157,7 @@ impl Default for Limits {
             ws_inflated_bytes: 64 * 1024 * 1024,
             sessions: 8192,
             resume_wait: 60_000 * MS,
+            notices: 16,
             cancelled_ids: 256,
             continuations: 64,
             tasks: 256,

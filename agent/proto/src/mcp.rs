@@ -84,6 +84,23 @@ pub(crate) fn method(name: &[u8]) -> Option<Known> {
     Some(Known { sender, target })
 }
 
+/// The name of a notification that can belong to a call.
+pub(crate) fn notification(name: &[u8]) -> Option<&'static str> {
+    [
+        "notifications/progress",
+        "notifications/message",
+        "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+        "notifications/subscriptions/acknowledged",
+        "notifications/tasks",
+        "notifications/tasks/status",
+    ]
+    .into_iter()
+    .find(|known| known.as_bytes() == name)
+}
+
 /// Whether a message with a method proves that its stream carries MCP, and if so, who sends it.
 ///
 /// LSP has an `initialize` too, without `protocolVersion`; `ping` is anybody's.

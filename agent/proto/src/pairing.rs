@@ -11,7 +11,7 @@ use crate::output::Output;
 use crate::rpc::{self, Kind};
 use crate::slab::Slot;
 use crate::{
-    Call, Continuation, Direction, Endpoint, Fault, FaultKind, Half, Loss, Method, Nanos, Outcome, ProcessId,
+    Call, Continuation, Direction, Endpoint, Fault, FaultKind, Half, Loss, Method, Nanos, Notice, Outcome, ProcessId,
     RequestId, ResultType, StreamId, TaskState,
 };
 
@@ -203,14 +203,17 @@ impl Connection {
             }),
             continues,
             notifications: 0,
+            notices: Vec::new(),
             session: None,
             http_status: None,
+            http_version: None,
             position: None,
             relays: None,
             overlapped: false,
             trace_context: envelope
                 .text(Field::Traceparent)
                 .and_then(|text| mcp::trace_context(&text)),
+            ambient_context: None,
             loss: if seen.truncated {
                 vec![Loss::RequestTruncated]
             } else {
@@ -398,6 +401,10 @@ impl Connection {
 
     fn notification(&mut self, direction: Direction, envelope: &Envelope, seen: Seen, output: &mut Output) {
         let asked = direction.reversed();
+        let notice = Notice {
+            at: seen.at,
+            method: envelope.bytes(Field::Method).and_then(mcp::notification),
+        };
         match envelope.bytes(Field::Method) {
             Some(b"notifications/cancelled") => {
                 let Some(id) = rpc::token(envelope, Field::RequestId) else {
@@ -436,19 +443,22 @@ impl Connection {
                         .get(*slot)
                         .is_some_and(|it| it.progress_token.as_deref() == Some(token))
                 });
-                self.count(same.or(by_token));
+                self.count(same.or(by_token), notice, output.limits.notices);
             }
             _ => {
                 let id = rpc::token(envelope, Field::SubscriptionId);
                 let slot = id.and_then(|id| self.originator(asked).by_id(id));
-                self.count(slot);
+                self.count(slot, notice, output.limits.notices);
             }
         }
     }
 
-    fn count(&mut self, slot: Option<Slot>) {
+    fn count(&mut self, slot: Option<Slot>, notice: Notice, kept: usize) {
         if let Some(it) = slot.and_then(|slot| self.calls.get_mut(slot)) {
             it.call.notifications = it.call.notifications.saturating_add(1);
+            if it.call.notices.len() < kept {
+                it.call.notices.push(notice);
+            }
         }
     }
 }

@@ -18,6 +18,7 @@
 //! does not call I/O is a file system's journal where there was I/O too, and unknown where there was
 //! none.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -27,6 +28,9 @@ use serde::Serialize;
 
 use super::record::Causes;
 use super::syscalls::SyscallTime;
+
+/// Waits that are kept of one call.
+const MAX_WAITS: usize = 32;
 
 /// A process's totals at the instant of one of its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +145,8 @@ pub struct Account {
     pub upstreams: Vec<Upstream>,
     /// In which system calls it was, the longest first; empty where that is not known.
     pub syscalls: Vec<SyscallTime>,
+    /// The waits themselves in order of their beginning, the longest of them.
+    pub waits: Vec<UpstreamWait>,
     /// What the process used.
     pub resources: Option<Resources>,
 }
@@ -215,6 +221,7 @@ pub fn account(window: &Window<'_>) -> Account {
         dominant,
         upstreams: upstreams(window),
         syscalls: Vec::new(),
+        waits: longest(window),
         resources: Some(resources(window)),
     }
 }
@@ -269,6 +276,14 @@ fn waited(window: &Window<'_>, wanted: impl Fn(&UpstreamWait) -> bool) -> f64 {
         end = end.max(to);
     }
     nanos(covered)
+}
+
+fn longest(window: &Window<'_>) -> Vec<UpstreamWait> {
+    let mut waits: Vec<&UpstreamWait> = window.waits.iter().collect();
+    waits.sort_by_key(|wait| Reverse(wait.to.saturating_sub(wait.from)));
+    waits.truncate(MAX_WAITS);
+    waits.sort_by_key(|wait| wait.from);
+    waits.into_iter().cloned().collect()
 }
 
 fn upstreams(window: &Window<'_>) -> Vec<Upstream> {

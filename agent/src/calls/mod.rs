@@ -19,10 +19,13 @@ pub mod trace_id;
 mod upstreams;
 mod windows;
 
+pub use causes::{Phase, UpstreamKind, UpstreamWait};
 pub use endpoints::EndpointJudgement;
 pub use operation::{Operation, Role};
+pub(crate) use parts::micros;
 pub use parts::{Instants, Parts};
 pub use pipeline::{Origin, Output, Pipeline, Selection};
+pub(crate) use record::FIRST_SESSIONLESS;
 pub use record::{CallRecord, CallSource, Causes, FaultRecord, Network, Party, TaskRecord, TcpRecord};
 pub use survey::{OpenCall, Survey};
-pub use trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId};
+pub use trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId, rejection_threshold, upstream_span};

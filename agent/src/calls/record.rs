@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mcp_proto::{
-    Call, CallRef, Carrier, Continuation, Direction, Loss, Nanos, Outcome, ResultType, TaskState, TraceContext,
-    Transport,
+    Call, CallRef, Carrier, ConnectionId, Continuation, Direction, HttpVersion, Loss, Nanos, Notice, Outcome,
+    ResultType, TaskState, TraceContext, Transport,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
-    causes::{Account, Resources, Upstream},
+    causes::{Account, Resources, Upstream, UpstreamWait},
     parts::{Instants, Parts, micros},
     syscalls::SyscallTime,
     trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId, session_id},
@@ -118,6 +118,9 @@ pub struct CallRecord {
     /// Id of the call that it passes on, on the other side of a process that relays calls.
     pub parent_call: Option<ShortId>,
 
+    /// The conversation that it belongs to, as the tracker has it.
+    #[serde(skip)]
+    pub connection: ConnectionId,
     /// Its instants, for exporters of spans.
     #[serde(skip)]
     pub instants: Instants,
@@ -130,6 +133,18 @@ pub struct CallRecord {
     /// The wire's trace context.
     #[serde(skip)]
     pub trace_context: Option<TraceContext>,
+    /// That of the HTTP request, where the message has one of its own.
+    #[serde(skip)]
+    pub ambient_context: Option<TraceContext>,
+    /// The first of its notifications.
+    #[serde(skip)]
+    pub notices: Vec<Notice>,
+    /// Version of HTTP that carried the request.
+    #[serde(skip)]
+    pub http_version: Option<HttpVersion>,
+    /// Whom the responder waited for, and when.
+    #[serde(skip)]
+    pub waits: Vec<UpstreamWait>,
 }
 
 /// What the server's time was spent on, in microseconds. `None` where it was not measured.
@@ -280,10 +295,15 @@ impl CallRecord {
                 ..tcp
             }),
             parent_call: call.relays.map(relayed),
+            connection: call.connection,
             instants,
             ended: call.ended,
             clock,
             trace_context: call.trace_context,
+            ambient_context: call.ambient_context,
+            notices: call.notices,
+            http_version: call.http_version,
+            waits: account.waits,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mcp_proto::{Direction, Endpoint, Nanos, Stage, StreamCounts};
+use mcp_proto::{ConnectionId, Direction, Endpoint, Nanos, Stage, StreamCounts};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -51,6 +51,8 @@ pub struct Load {
 /// A conversation that is open.
 #[derive(Clone, Debug)]
 pub struct Conversation {
+    /// Its id, as that of [`super::CallRecord::connection`].
+    pub id: ConnectionId,
     /// The client.
     pub client: Option<Party>,
     /// The server.
@@ -119,6 +121,7 @@ impl<S: FactsSource> Pipeline<S> {
         let conversations = self.tracker.conversations();
         survey.conversations = conversations
             .map(|it| Conversation {
+                id: it.id,
                 client: self.party([it.client; 2]),
                 server: self.party([it.server; 2]),
                 transport: transport_code(it.transport),

@@ -72,6 +72,26 @@ impl Run {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(pub [u8; 16]);
 
+impl TraceId {
+    /// Whether the trace is one of the share that is kept: the same on every host that sees it, and to
+    /// every sampler that follows OpenTelemetry's consistent probability sampling.
+    #[must_use]
+    pub fn is_sampled(self, ratio: f64) -> bool {
+        // The right 56 bits are the random ones (W3C Trace Context Level 2).
+        let [.., a, b, c, d, e, f, g] = self.0;
+        u64::from_be_bytes([0, a, b, c, d, e, f, g]) >= rejection_threshold(ratio)
+    }
+}
+
+/// Of 2^56 traces so many are not kept: `th` of OpenTelemetry's trace state.
+#[must_use]
+pub fn rejection_threshold(ratio: f64) -> u64 {
+    const ALL: f64 = 72_057_594_037_927_936.0;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 2^56")]
+    let threshold = ((1.0 - ratio.clamp(0.0, 1.0)) * ALL).round() as u64;
+    threshold
+}
+
 /// 8 bytes, shown as 16 hex digits: a span, a call or a session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ShortId(pub [u8; 8]);
@@ -115,6 +135,12 @@ impl Ids {
             server_span: span("server span"),
         }
     }
+}
+
+/// The id of the span of what the responder whose span is `responder` waited for, the `index`th.
+#[must_use]
+pub fn upstream_span(responder: ShortId, index: u64) -> ShortId {
+    ShortId(prefix(&digest("upstream span", &[&responder.0, &index.to_be_bytes()])))
 }
 
 /// The id of a session, or of a conversation whose session is its connection.
@@ -245,6 +271,22 @@ mod tests {
         // As above: these never change.
         assert_eq!(session_id(&one).to_string(), "4211f02943ee8cf1");
         assert_eq!(first.trace.to_string(), "40b45a13a5953b6ed31499496ff18306");
+    }
+
+    #[test]
+    fn a_share_of_traces_is_kept() {
+        let ids: Vec<_> = (0..1000_u64)
+            .map(|n| TraceId(prefix(&digest("trace", &[&n.to_be_bytes()]))))
+            .collect();
+        let kept = |ratio: f64| ids.iter().filter(|id| id.is_sampled(ratio)).count();
+        assert_eq!((kept(0.0), kept(1.0)), (0, 1000));
+        assert!((200..300).contains(&kept(0.25)), "{}", kept(0.25));
+        let smaller = ids.iter().filter(|id| id.is_sampled(0.1));
+        assert!(
+            smaller.clone().all(|id| id.is_sampled(0.2)),
+            "a smaller share is part of a greater one"
+        );
+        assert_eq!(rejection_threshold(0.5), 0x80_0000_0000_0000);
     }
 
     #[test]

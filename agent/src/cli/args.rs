@@ -376,8 +376,8 @@ pub struct OtlpArgs {
     /// Send calls as OpenTelemetry spans to this collector
     ///
     /// For gRPC the URL of the endpoint (http://localhost:4317); for HTTP the base URL
-    /// (http://localhost:4318), to which /v1/traces is added unless it has a path. Headers, TLS and
-    /// compression come from the OTEL_EXPORTER_OTLP_* environment variables.
+    /// (http://localhost:4318), to which /v1/traces and /v1/metrics are added. Headers, TLS, compression
+    /// and sampling come from OpenTelemetry's environment variables (docs/otlp.md).
     #[arg(long = "otlp", value_name = "URL", value_hint = ValueHint::Url)]
     pub url: Option<String>,
     /// How to speak to the collector: grpc or http (protobuf)

@@ -10,9 +10,10 @@ use super::{
     args::{ColorArg, FormatArgs, HistogramsArg, MetricsArgs, OtlpArgs, OtlpProtocolArg, TemporalityArg},
 };
 use crate::{
+    config::otlp_environment,
     metrics::{Options, Temporality},
     sink::{
-        Colour, Human, JsonLines, LineWriter, Metering, Otlp, OtlpMetrics, OtlpProtocol, Outputs, Prometheus, WhenFull,
+        Colour, Human, JsonLines, LineWriter, Metering, Otlp, OtlpProtocol, OtlpSettings, Outputs, Prometheus, WhenFull,
     },
 };
 
@@ -47,6 +48,7 @@ pub fn outputs(
     } else {
         outputs.add(Human::new(writer, colour(format.color, terminal, no_color())));
     }
+    let wanted = metrics;
     let metered = match metrics {
         MetricsArgs {
             prometheus: None,
@@ -55,25 +57,38 @@ pub fn outputs(
         } => None,
         wanted => Some(metering(wanted)?),
     };
-    let metrics = metered.as_ref().and_then(|metering| {
-        let temporality = match metrics.otlp_metrics? {
-            TemporalityArg::Cumulative => Temporality::Cumulative,
-            TemporalityArg::Delta => Temporality::Delta,
-        };
-        Some(OtlpMetrics::new(metering.source(), temporality))
-    });
+    let metrics = metered
+        .as_ref()
+        .and_then(|metering| metrics.otlp_metrics.map(|_| metering.source()));
     // Before the exporter, so that what it sends last is complete.
     if let Some(metering) = metered {
         outputs.add(metering);
     }
     if let Some(url) = &otlp.url {
-        let protocol = match otlp.protocol {
-            OtlpProtocolArg::Grpc => OtlpProtocol::Grpc,
-            OtlpProtocolArg::Http => OtlpProtocol::Http,
-        };
-        outputs.add(Otlp::start(url, protocol, when_full, metrics)?);
+        let settings = settings(url, otlp, wanted)?;
+        outputs.add(Otlp::start(&settings, when_full, metrics)?);
     }
     Ok(outputs)
+}
+
+/// What the environment says, below what the command line does.
+fn settings(url: &str, otlp: &OtlpArgs, metrics: MetricsArgs) -> Result<OtlpSettings, Failure> {
+    let mut environment = otlp_environment(|name| std::env::var(name).ok())?;
+    for signal in [&mut environment.traces_only, &mut environment.metrics_only] {
+        (signal.endpoint, signal.protocol) = (None, None);
+    }
+    Ok(OtlpSettings {
+        endpoint: Some(url.to_owned()),
+        protocol: match otlp.protocol {
+            OtlpProtocolArg::Grpc => OtlpProtocol::Grpc,
+            OtlpProtocolArg::Http => OtlpProtocol::Http,
+        },
+        metrics: metrics.otlp_metrics.map(|temporality| match temporality {
+            TemporalityArg::Cumulative => Temporality::Cumulative,
+            TemporalityArg::Delta => Temporality::Delta,
+        }),
+        ..environment
+    })
 }
 
 fn metering(wanted: MetricsArgs) -> Result<Metering, Failure> {

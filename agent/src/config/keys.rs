@@ -1,17 +1,21 @@
-//! Every key: the file, the environment, `config show` and the documentation come from here.
+//! Every key: the file, the environment, `config show` and the documentation come from here. Those of OTLP
+//! are in `otlp_keys`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Key;
 use super::value::{bytes, duration, show_bytes, show_duration};
-use crate::sink::OtlpProtocol;
+use super::{Key, otlp_keys};
 
 /// The least that a history can live in.
 const LEAST_HISTORY: u64 = 4 << 20;
 
 /// Every key.
-pub const KEYS: &[Key] = &[
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(otlp_keys::keys())
+}
+
+const KEYS: &[Key] = &[
     Key {
         name: "socket.path",
         otel: None,
@@ -72,7 +76,7 @@ pub const KEYS: &[Key] = &[
         name: "history.slow",
         otel: None,
         allowed: "a duration: 250ms, 1s, 2m",
-        about: "Calls that take longer are slow, and kept whole.",
+        about: "Calls that take longer are slow: kept whole, and always sent as spans.",
         set: |config, text| duration(text).map(|value| config.limits.slow = value),
         get: |config| show_duration(config.limits.slow),
     },
@@ -87,35 +91,6 @@ pub const KEYS: &[Key] = &[
             Some(())
         },
         get: |config| config.limits.sample_ratio.to_string(),
-    },
-    Key {
-        name: "otlp.endpoint",
-        otel: Some("OTEL_EXPORTER_OTLP_ENDPOINT"),
-        allowed: "the URL of a collector, http://… or https://…, or nothing",
-        about: "Where spans are sent; without it nowhere. Headers, TLS and compression come from OTEL_EXPORTER_OTLP_*.",
-        set: |config, text| {
-            config.otlp_endpoint = url(text)?;
-            Some(())
-        },
-        get: |config| config.otlp_endpoint.clone().unwrap_or_default(),
-    },
-    Key {
-        name: "otlp.protocol",
-        otel: Some("OTEL_EXPORTER_OTLP_PROTOCOL"),
-        allowed: "grpc or http/protobuf",
-        about: "How to speak to the collector.",
-        set: |config, text| {
-            config.otlp_protocol = match text {
-                "grpc" => OtlpProtocol::Grpc,
-                "http/protobuf" => OtlpProtocol::Http,
-                _ => return None,
-            };
-            Some(())
-        },
-        get: |config| match config.otlp_protocol {
-            OtlpProtocol::Grpc => "grpc".to_owned(),
-            OtlpProtocol::Http => "http/protobuf".to_owned(),
-        },
     },
     Key {
         name: "prometheus.address",

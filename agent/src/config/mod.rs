@@ -3,7 +3,9 @@
 
 mod flag_keys;
 mod keys;
+mod otlp_keys;
 mod page;
+mod signal_keys;
 mod value;
 
 use std::collections::BTreeMap;
@@ -17,9 +19,9 @@ use toml::{Table, Value};
 
 use crate::flags::{FlagsConfig, Levels};
 use crate::history::Limits;
-use crate::sink::{DEFAULT_PROMETHEUS_ADDRESS, OtlpProtocol};
+use crate::sink::{DEFAULT_PROMETHEUS_ADDRESS, OtlpSettings};
 
-pub use keys::KEYS;
+pub use keys::keys;
 pub use page::page;
 pub use value::duration;
 
@@ -39,10 +41,8 @@ pub struct Config {
     pub history_path: PathBuf,
     /// How much of it, and what.
     pub limits: Limits,
-    /// The collector that spans go to.
-    pub otlp_endpoint: Option<String>,
-    /// How to speak to it.
-    pub otlp_protocol: OtlpProtocol,
+    /// What goes to a collector, and how.
+    pub otlp: OtlpSettings,
     /// Where metrics are served.
     pub prometheus_address: Option<SocketAddr>,
     /// Where pods are asked for.
@@ -86,8 +86,7 @@ impl Default for Config {
             history: true,
             history_path: "/var/lib/mcpsonar/history.db".into(),
             limits: Limits::default(),
-            otlp_endpoint: None,
-            otlp_protocol: OtlpProtocol::Grpc,
+            otlp: OtlpSettings::default(),
             prometheus_address: DEFAULT_PROMETHEUS_ADDRESS.parse().ok(),
             pods: PodsConfig::default(),
             flags: FlagsConfig::default(),
@@ -238,20 +237,14 @@ impl Inputs {
             Ok(None) => {}
             Err(problem) => problems.push(problem),
         }
-        for key in KEYS {
-            let own = variable(key.name);
-            // An empty variable is as good as none (OpenTelemetry, environment variables).
-            let get = |name: &str| env(name).filter(|value| !value.is_empty());
-            let standard = key.otel.and_then(|name| Some((name.to_owned(), get(name)?)));
-            let found = get(&own).map(|value| (own, value)).or(standard);
-            if let Some((name, value)) = found {
-                loaded.set(key.name, &value, Source::Environment(name), &mut problems);
+        loaded.set_from_environment(keys(), &env, &mut problems);
+        if is_disabled(&env) {
+            let off = &mut loaded.config.otlp;
+            (off.endpoint, off.traces_only.endpoint, off.metrics_only.endpoint) = (None, None, None);
+            for key in ["otlp.endpoint", "otlp.traces_endpoint", "otlp.metrics_endpoint"] {
+                let source = Source::Environment("OTEL_SDK_DISABLED".to_owned());
+                loaded.sources.insert(key, source);
             }
-        }
-        if env("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            loaded.config.otlp_endpoint = None;
-            let source = Source::Environment("OTEL_SDK_DISABLED".to_owned());
-            loaded.sources.insert("otlp.endpoint", source);
         }
         for key in flag_keys::all() {
             let name = variable(&key);
@@ -293,6 +286,25 @@ impl Inputs {
     }
 }
 
+/// What the environment alone says of the collector: for commands that take no file.
+///
+/// # Errors
+/// All mistakes at once.
+pub fn otlp_environment(env: impl Fn(&str) -> Option<String>) -> Result<OtlpSettings, ConfigError> {
+    let mut loaded = Loaded::default();
+    let mut problems = Vec::new();
+    loaded.set_from_environment(otlp_keys::keys(), &env, &mut problems);
+    if problems.is_empty() {
+        Ok(loaded.config.otlp)
+    } else {
+        Err(ConfigError(problems))
+    }
+}
+
+fn is_disabled(env: impl Fn(&str) -> Option<String>) -> bool {
+    env("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
 impl Config {
     /// The thresholds of flags. They were found right when the configuration was put together.
     #[must_use]
@@ -302,11 +314,29 @@ impl Config {
 }
 
 impl Loaded {
+    fn set_from_environment(
+        &mut self,
+        keys: impl Iterator<Item = &'static Key>,
+        env: &impl Fn(&str) -> Option<String>,
+        problems: &mut Vec<Problem>,
+    ) {
+        // An empty variable is as good as none (OpenTelemetry, environment variables).
+        let get = |name: &str| env(name).filter(|value| !value.is_empty());
+        for key in keys {
+            let own = variable(key.name);
+            let standard = key.otel.and_then(|name| Some((name.to_owned(), get(name)?)));
+            let found = get(&own).map(|value| (own, value)).or(standard);
+            if let Some((name, value)) = found {
+                self.set(key.name, &value, Source::Environment(name), problems);
+            }
+        }
+    }
+
     fn set(&mut self, name: &str, value: &str, source: Source, problems: &mut Vec<Problem>) {
         if flag_keys::is_one(name) {
             return self.set_flag(name, value, source, problems);
         }
-        let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+        let Some(key) = keys().find(|key| key.name == name) else {
             problems.push(Problem::Unknown {
                 key: name.to_owned(),
                 source_: source,
@@ -318,7 +348,8 @@ impl Loaded {
         } else {
             problems.push(Problem::Value {
                 key: key.name,
-                value: value.to_owned(),
+                // Headers are credentials as often as not.
+                value: if key.name.ends_with("headers") { "***" } else { value }.to_owned(),
                 source_: source,
                 allowed: key.allowed,
             });
@@ -327,7 +358,7 @@ impl Loaded {
 
     /// Every key with its value and where that comes from.
     pub fn shown(&self) -> impl Iterator<Item = (&'static Key, String, Source)> {
-        KEYS.iter().map(|key| {
+        keys().map(|key| {
             let source = self.sources.get(key.name).cloned().unwrap_or(Source::Default);
             (key, (key.get)(&self.config), source)
         })

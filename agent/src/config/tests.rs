@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::flags::Flag;
+use crate::sink::SignalSettings;
 
 fn load(text: &str, env: &[(&str, &str)], flags: Vec<(String, String, &'static str)>) -> Result<Loaded, ConfigError> {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -71,7 +72,7 @@ fn later_sources_win() {
     let limits = loaded.config.limits;
     assert_eq!(limits.max_age, Duration::from_secs(2 * 86_400));
     assert_eq!((limits.slow, limits.sample_ratio), (Duration::from_secs(4), 0.5));
-    assert_eq!(loaded.config.otlp_endpoint.as_deref(), Some("http://a:4317"));
+    assert_eq!(loaded.config.otlp.endpoint.as_deref(), Some("http://a:4317"));
     let sources: Vec<_> = loaded.shown().map(|(_, _, source)| source.to_string()).collect();
     assert!(
         sources
@@ -117,4 +118,103 @@ fn what_is_shown_can_be_set() {
         assert!((key.set)(&mut config, &shown).is_some(), "{}", key.name);
         assert_eq!(config, Config::default(), "{}", key.name);
     }
+}
+
+#[test]
+fn the_documentation_has_every_standard_variable() {
+    let page = include_str!("../../../docs/otlp.md");
+    for key in keys() {
+        let Some(variable) = key.otel else { continue };
+        let line = format!("| `{variable}` | `{}` |\n", key.name);
+        assert!(page.contains(&line), "docs/otlp.md lacks\n{line}");
+    }
+}
+
+#[test]
+fn standard_variables_mean_what_they_mean_elsewhere() {
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://t/x"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20b"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=spans"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/t.pem"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "100"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "/m.crt"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "/m.key"),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            "base2_exponential_bucket_histogram",
+        ),
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "99"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "5000"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team=a,env=b%2Cc"),
+        ("OTEL_SERVICE_NAME", "watcher"),
+    ];
+    let loaded = load("", &env, vec![]).unwrap();
+    let otlp = &loaded.config.otlp;
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    };
+    let expected = OtlpSettings {
+        endpoint: Some("https://c:4318".to_owned()),
+        traces_only: SignalSettings {
+            endpoint: Some("https://t/x".to_owned()),
+            headers: Some(pairs(&[("api-key", "spans")])),
+            gzip: Some(false),
+            certificate: Some("/t.pem".into()),
+            ..SignalSettings::default()
+        },
+        metrics_only: SignalSettings {
+            protocol: Some(crate::sink::OtlpProtocol::Grpc),
+            timeout: Some(Duration::from_millis(100)),
+            client_certificate: Some("/m.crt".into()),
+            client_key: Some("/m.key".into()),
+            ..SignalSettings::default()
+        },
+        exponential: true,
+        protocol: crate::sink::OtlpProtocol::Http,
+        headers: pairs(&[("api-key", "a b")]),
+        timeout: Duration::from_millis(2500),
+        gzip: true,
+        certificate: Some("/ca.pem".into()),
+        sampler: crate::sink::Sampler::Ratio,
+        ratio: 0.25,
+        queue: 99,
+        delay: Duration::from_millis(100),
+        interval: Duration::from_secs(5),
+        resource: pairs(&[("team", "a"), ("env", "b,c")]),
+        service_name: Some("watcher".to_owned()),
+        ..OtlpSettings::default()
+    };
+    assert_eq!(*otlp, expected);
+    for name in ["otlp.headers", "otlp.traces_headers"] {
+        let shown = loaded.shown().find(|(key, ..)| key.name == name).unwrap();
+        assert_eq!(shown.1, "api-key=***");
+    }
+    let wrong = [
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "secret"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+    ];
+    let message = load("", &wrong, vec![]).unwrap_err().to_string();
+    for part in [
+        "environment: OTEL_TRACES_SAMPLER: otlp.sampler = \"jaeger_remote\": allowed: always_on",
+        "environment: OTEL_BSP_MAX_QUEUE_SIZE: otlp.queue = \"0\"",
+        "otlp.headers = \"***\"",
+        "otlp.metrics_headers = \"***\"",
+    ] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    assert!(!message.contains("secret"), "{message}");
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::durations::Durations;
 use crate::calls::{CallRecord, FaultRecord, Survey};
 use crate::flags::{Change, FlagEvent};
 use crate::health::Health;
 use crate::host::{ClockOffset, HostSample, PressureLine, ProcessSample};
 use crate::metrics::samples::{self, ConnectionCount, FlagCount, Pressure, StreamCount};
 use crate::metrics::{Options, SharedRecorder};
-use crate::sink::{Losses, Metering, Prometheus, Sink as _};
+use crate::sink::{Losses, Metering, Prometheus, Sink as _, Source};
 
 /// How long an address that could not be listened on is left alone.
 const RETRY_EVERY: Duration = Duration::from_secs(10);
@@ -23,6 +24,7 @@ pub(super) struct Meter {
     serving: Serving,
     /// How often each flag was raised, by code and severity.
     raised: BTreeMap<(&'static str, &'static str), u64>,
+    durations: Durations,
     clock: ClockOffset,
 }
 
@@ -44,11 +46,13 @@ struct Serving {
 }
 
 impl Meter {
-    pub(super) fn new() -> Self {
+    /// With exponential histograms, or those of the conventions.
+    pub(super) fn new(exponential: bool) -> Self {
         Self {
-            metering: Metering::new(Options::default()),
+            metering: Metering::new(Options { exponential }),
             serving: Serving::default(),
             raised: BTreeMap::new(),
+            durations: Durations::default(),
             clock: ClockOffset::now(),
         }
     }
@@ -104,8 +108,14 @@ impl Meter {
         }
     }
 
+    /// Where exporters get the metrics.
+    pub(super) fn source(&self) -> Source {
+        self.metering.source()
+    }
+
     /// The recorder's calls and faults.
     pub(super) fn call(&mut self, call: &CallRecord) {
+        self.durations.call(call);
         // The recorder takes everything.
         self.metering.call(call).unwrap_or_default();
     }
@@ -170,7 +180,14 @@ impl Meter {
         ];
         let streams = streams.map(|(state, streams)| StreamCount { state, streams });
         let now = self.now();
-        let mut recorder = self.recorder().lock();
+        let mut recorder = self.metering.recorder().lock();
+        let open = survey
+            .conversations
+            .iter()
+            .map(|conversation| conversation.id)
+            .collect();
+        self.durations
+            .survey(&open, survey.at, self.clock, |session| recorder.session(session));
         recorder.connections(&rows, now);
         recorder.streams(&streams, now);
         recorder.losses(losses.iter(), now);

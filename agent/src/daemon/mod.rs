@@ -1,6 +1,7 @@
 //! The agent as a service: the observation of the host, its history and exporters, and the API.
 
 mod api;
+mod durations;
 mod live;
 mod logs;
 mod meter;

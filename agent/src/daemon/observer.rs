@@ -19,7 +19,7 @@ use crate::health::Health;
 use crate::history::{FlagRow, History, HistoryState};
 use crate::host::SamplerReport;
 use crate::observe::{Observer, ObserverError};
-use crate::sink::{Losses, Otlp, Sink, WhenFull};
+use crate::sink::{Losses, Otlp, OtlpLosses, OtlpSettings, Sink, WhenFull};
 
 /// Time for exporters to send what they have: all is to end within 5 s.
 const FINISH: Duration = Duration::from_secs(4);
@@ -37,7 +37,7 @@ pub(super) struct Daemon {
     lost: u64,
     cpus: u64,
     /// Exporters of an earlier configuration that still send what they have.
-    retiring: Vec<JoinHandle<u64>>,
+    retiring: Vec<JoinHandle<OtlpLosses>>,
     state: Arc<State>,
     level: Level,
     watchdog: Option<Duration>,
@@ -57,10 +57,10 @@ impl Daemon {
             what: "the sampler",
             source,
         })?;
-        let mut meter = Meter::new();
+        let mut meter = Meter::new(config.otlp.exponential);
         meter.serve(config.prometheus_address);
         Ok(Self {
-            otlp: exporter(&config)?,
+            otlp: exporter(&config, &meter)?,
             pods: pods(&config)?,
             health,
             meter,
@@ -97,7 +97,9 @@ impl Daemon {
                 thread::sleep(POLL);
             }
             if exporter.is_finished() {
-                losses.add("output_dropped", exporter.join().unwrap_or(0));
+                for (name, count) in exporter.join().unwrap_or_default() {
+                    losses.add(name, count);
+                }
             } else {
                 tracing::error!("spans were not delivered in time: the collector does not answer");
             }
@@ -110,7 +112,7 @@ impl Daemon {
             if let Err(error) = otlp.finish(&Losses::default()) {
                 tracing::warn!(%error, collector = otlp.name(), "spans were lost");
             }
-            otlp.dropped()
+            otlp.losses()
         };
         match thread::Builder::new().name("otlp-end".to_owned()).spawn(run) {
             Ok(thread) => self.retiring.push(thread),
@@ -162,8 +164,9 @@ impl Daemon {
 
     fn reload(&mut self) -> Result<(), DaemonError> {
         let mut config = self.inputs.load(environment)?.config;
-        if (&config.otlp_endpoint, config.otlp_protocol) != (&self.config.otlp_endpoint, self.config.otlp_protocol) {
-            let next = exporter(&config)?;
+        // The certificates that it names may have changed.
+        if settings(&config) != settings(&self.config) || config.otlp.has_certificates() {
+            let next = exporter(&config, &self.meter)?;
             if let Some(before) = std::mem::replace(&mut self.otlp, next) {
                 self.retire(before);
             }
@@ -270,7 +273,9 @@ impl Observer for Daemon {
         if let Some(status) = &history {
             losses.add("history_dropped", status.dropped + status.lost_paused);
         }
-        losses.add("output_dropped", self.otlp.as_ref().map_or(0, Sink::dropped));
+        for (name, count) in self.otlp.as_ref().map(Otlp::losses).unwrap_or_default() {
+            losses.add(name, count);
+        }
         for (name, count) in self.health.lost() {
             losses.add(name, count);
         }
@@ -312,9 +317,18 @@ impl Observer for Daemon {
     }
 }
 
-fn exporter(config: &Config) -> Result<Option<Otlp>, DaemonError> {
-    let start = |url: &String| Otlp::start(url, config.otlp_protocol, WhenFull::Drop, None);
-    Ok(config.otlp_endpoint.as_ref().map(start).transpose()?)
+fn exporter(config: &Config, meter: &Meter) -> Result<Option<Otlp>, DaemonError> {
+    let settings = settings(config);
+    let start = || Otlp::start(&settings, WhenFull::Drop, Some(meter.source()));
+    Ok(settings.is_on().then(start).transpose()?)
+}
+
+/// What is slow to the history is slow to the exporter.
+fn settings(config: &Config) -> OtlpSettings {
+    OtlpSettings {
+        slow: config.limits.slow,
+        ..config.otlp.clone()
+    }
 }
 
 fn pods(config: &Config) -> Result<Option<PodWatch>, DaemonError> {

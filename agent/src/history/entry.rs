@@ -83,13 +83,3 @@ pub fn is_timeout(call: &CallRecord) -> bool {
 pub(super) fn ended(call: &CallRecord) -> UnixMillis {
     call.clock.unix(call.ended) / 1_000_000
 }
-
-/// Whether the trace is one of the sample: the same on every host that sees the trace.
-pub(super) fn is_sampled(call: &CallRecord, ratio: f64) -> bool {
-    // The right half of the id is the random one (W3C Trace Context Level 2).
-    let [.., a, b, c, d, e, f, g] = call.trace_id.0;
-    let random = u64::from_be_bytes([0, a, b, c, d, e, f, g]);
-    #[expect(clippy::cast_precision_loss, reason = "2^56 fits nearly")]
-    let place = random as f64 / (1u64 << 56) as f64;
-    place < ratio
-}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::entry::{Entry, Reason, ended, is_error, is_sampled, is_timeout};
+use super::entry::{Entry, Reason, ended, is_error, is_timeout};
 use super::limits::{FLUSH_EVERY, RETRY_EVERY, TRIM_EVERY};
 use super::names::Names;
 use super::pending::{Allowance, Pending, Whole};
@@ -131,7 +131,9 @@ impl Book {
         } else if call.latency_us.is_some_and(|latency| latency > slow) {
             Some(Reason::Slow)
         } else {
-            is_sampled(call, self.limits.sample_ratio).then_some(Reason::Sampled)
+            call.trace_id
+                .is_sampled(self.limits.sample_ratio)
+                .then_some(Reason::Sampled)
         }
     }
 

@@ -17,7 +17,7 @@ pub use human::{Colour, Human};
 pub use jsonl::JsonLines;
 pub use losses::Losses;
 pub use metering::{Metering, Source};
-pub use otlp::{Otlp, OtlpError, OtlpMetrics, OtlpProtocol};
+pub use otlp::{Otlp, OtlpError, OtlpLosses, OtlpProtocol, OtlpSettings, Sampler, SignalSettings, check_url, pairs};
 pub use prometheus::{DEFAULT_ADDRESS as DEFAULT_PROMETHEUS_ADDRESS, Prometheus, PrometheusError};
 pub use text::sanitise;
 pub use waterfall::{CallDocument, FlagDocument, waterfall};

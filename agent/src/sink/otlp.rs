@@ -3,46 +3,59 @@
 //! A thread of its own exports in batches. A collector that is slow or away costs the spans that
 //! do not fit the queue, and nothing else. Metrics wait in the recorder.
 
-mod connection;
+mod attributes;
+mod client;
+mod codec;
+mod delivery;
 mod exporter;
+mod hops;
 mod metrics;
 mod names;
+mod queue;
+mod resource;
+mod route;
+mod sampling;
+mod settings;
 mod span;
+mod tls;
+mod waits;
 mod worker;
 
 use std::{
     io,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc::{Sender, channel, error::TrySendError};
+use tokio::sync::watch;
 
-pub use self::metrics::OtlpMetrics;
-use self::span::OwnedSpan;
-use super::{Losses, Sink, WhenFull};
+use self::{
+    delivery::Fate,
+    hops::Hops,
+    queue::{Entry, queue},
+    route::Signal,
+    sampling::Sampling,
+    settings::shown,
+    span::OwnedSpan,
+};
+pub use self::{
+    sampling::Sampler,
+    settings::{OtlpProtocol, OtlpSettings, SignalSettings, check_url, pairs},
+};
+use super::{Losses, Sink, Source, WhenFull};
 use crate::calls::{CallRecord, FaultRecord};
 
-/// Spans that may wait to be exported.
-const QUEUE: usize = 4096;
 /// How long `finish` waits for the collector.
 const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
+/// How long a source that can wait does, for a collector to take anything at all.
+const STALLED: Duration = Duration::from_secs(10);
 
-/// How to speak to the collector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OtlpProtocol {
-    /// gRPC.
-    Grpc,
-    /// Protobuf over HTTP/1.1.
-    Http,
-}
+/// What has not arrived and will not, by name.
+pub type OtlpLosses = [(&'static str, u64); 3];
 
-/// Why spans cannot be exported at all.
+/// Why nothing can be exported at all.
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpError {
     /// The URL makes no sense.
@@ -54,7 +67,7 @@ pub enum OtlpError {
         reason: &'static str,
     },
     /// The exporter cannot be set up.
-    #[error("cannot export spans: to {url}: {reason}; check the OTEL_EXPORTER_OTLP_* variables")]
+    #[error("cannot export to {url}: {reason}; `mcpsonar config show` lists the otlp.* keys and OTEL_* variables")]
     Exporter {
         /// The URL, without credentials.
         url: String,
@@ -63,81 +76,120 @@ pub enum OtlpError {
     },
 }
 
-/// Exports calls as spans.
+fn failed(url: &str, reason: &impl ToString) -> OtlpError {
+    OtlpError::Exporter {
+        url: shown(url),
+        reason: reason.to_string(),
+    }
+}
+
+/// Exports calls as spans, and metrics.
 #[derive(Debug)]
 pub struct Otlp {
     name: String,
     when_full: WhenFull,
-    spans: Option<Sender<OwnedSpan>>,
-    shared: Arc<Shared>,
+    sampling: Sampling,
+    hops: Hops,
+    /// Absent where no traces are sent, and when nothing more will be.
+    spans: Option<Entry>,
+    fate: Arc<Fate>,
+    ending: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
     queued: u64,
-    /// Calls of which a span found no room in the queue.
+    /// How much had become of spans when waiting for more of it was given up.
+    stalled_at: Option<u64>,
+    /// Spans that found no room in the queue.
+    dropped_spans: u64,
+    /// Calls that they belong to.
     dropped: u64,
 }
 
-/// What the worker tells.
-#[derive(Debug, Default)]
-struct Shared {
-    delivered: AtomicU64,
-    refused: AtomicU64,
-    last_error: Mutex<Option<String>>,
-    /// Why metrics could not be delivered, when they could not the last time.
-    metrics_error: Mutex<Option<String>>,
-}
-
 impl Otlp {
-    /// An exporter of spans, and of `metrics`, to the collector at `url`. Connects only when there is
-    /// something to send.
+    /// An exporter of spans, and of the metrics of `source`, as `settings` say. Connects only when
+    /// there is something to send.
     ///
     /// # Errors
-    /// When the URL or the configuration in the environment makes no sense.
-    pub fn start(
-        url: &str,
-        protocol: OtlpProtocol,
-        when_full: WhenFull,
-        metrics: Option<OtlpMetrics>,
-    ) -> Result<Self, OtlpError> {
-        connection::check(url)?;
-        let (spans, queue) = channel(QUEUE);
-        let shared = Arc::new(Shared::default());
-        let thread = worker::start(url, protocol, queue, metrics, Arc::clone(&shared))?;
+    /// When the settings make no sense: a URL, a header, a certificate.
+    pub fn start(settings: &OtlpSettings, when_full: WhenFull, source: Option<Source>) -> Result<Self, OtlpError> {
+        let (spans, queue) = queue(settings.queue, settings.queue_bytes);
+        let fate = Arc::new(Fate::default());
+        let (ending, ends) = watch::channel(false);
+        let thread = worker::start(settings, queue, source, Arc::clone(&fate), ends)?;
+        let traces = settings.route(Signal::Traces);
+        let name = traces.clone().or_else(|| settings.route(Signal::Metrics));
         Ok(Self {
-            name: connection::shown(url),
+            name: name.map(|route| shown(&route.url)).unwrap_or_default(),
             when_full,
-            spans: Some(spans),
-            shared,
+            sampling: Sampling {
+                sampler: settings.sampler,
+                ratio: settings.ratio,
+                slow: settings.slow,
+            },
+            hops: Hops::default(),
+            spans: traces.map(|_| spans),
+            fate,
+            ending,
             thread: Some(thread),
             queued: 0,
+            stalled_at: None,
+            dropped_spans: 0,
             dropped: 0,
         })
     }
 
-    fn enqueue(&self, mut span: OwnedSpan) -> bool {
+    /// What has not arrived and will not, by name: stable, and totals since the start.
+    #[must_use]
+    pub fn losses(&self) -> OtlpLosses {
+        [
+            ("otlp_spans_dropped", self.dropped_spans),
+            ("otlp_spans_refused", self.fate.refused.load(Ordering::Acquire)),
+            ("otlp_points_refused", self.fate.refused_points.load(Ordering::Acquire)),
+        ]
+    }
+
+    /// From here on, calls that take longer are slow.
+    pub fn set_slow(&mut self, slow: Duration) {
+        self.sampling.slow = slow;
+    }
+
+    fn enqueue(&mut self, span: OwnedSpan) -> bool {
         let Some(spans) = &self.spans else { return false };
+        let mut span = Box::new(span);
+        let mut progress = (self.progress(), Instant::now());
         loop {
-            match spans.try_send(span) {
+            match spans.push(span) {
                 Ok(()) => return true,
-                Err(TrySendError::Full(back)) if self.when_full == WhenFull::Wait => {
-                    span = back;
-                    std::thread::sleep(POLL);
-                }
+                Err(Some(back)) if self.when_full == WhenFull::Wait => span = back,
                 Err(_full_or_closed) => return false,
             }
+            let now = self.progress();
+            if now != progress.0 {
+                progress = (now, Instant::now());
+            } else if self.stalled_at == Some(now) || progress.1.elapsed() > STALLED {
+                self.stalled_at = Some(now);
+                return false;
+            }
+            std::thread::sleep(POLL);
         }
+    }
+
+    /// Spans of which it is known what has become of them.
+    fn progress(&self) -> u64 {
+        self.fate.delivered.load(Ordering::Acquire) + self.fate.refused.load(Ordering::Acquire)
     }
 
     /// What did not arrive, of a worker that has ended or has not.
     fn undelivered(&self, has_ended: bool) -> io::Result<()> {
-        let delivered = self.shared.delivered.load(Ordering::Acquire);
+        let delivered = self.fate.delivered.load(Ordering::Acquire);
         let missing = self.queued.saturating_sub(delivered);
-        let (what, error) = match missing {
-            0 => ("the last metrics".to_owned(), &self.shared.metrics_error),
-            _ => (format!("{missing} of {} spans", self.queued), &self.shared.last_error),
+        let (what, signal) = match missing {
+            0 => ("the last metrics".to_owned(), Signal::Metrics),
+            _ => (format!("{missing} of {} spans", self.queued), Signal::Traces),
         };
-        let reason = match error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let reason = match self.fate.take_error(signal) {
             Some(reason) => reason,
             None if missing == 0 && has_ended => return Ok(()),
+            None if has_ended => "the collector has refused them".to_owned(),
             None => "it does not answer".to_owned(),
         };
         Err(io::Error::other(format!("{what} were not delivered: {reason}")))
@@ -150,13 +202,24 @@ impl Sink for Otlp {
     }
 
     fn call(&mut self, call: &CallRecord) -> io::Result<()> {
-        let mut whole = true;
-        for span in span::spans(call) {
+        let Some(queue) = &self.spans else { return Ok(()) };
+        let passed_on = self.hops.take(call);
+        let Some(kept) = self.sampling.keep(call) else {
+            return Ok(());
+        };
+        // What would not be taken is not even made.
+        if self.when_full == WhenFull::Drop && !queue.has_room() {
+            self.dropped_spans += call.operations().iter().flatten().count() as u64;
+            self.dropped += 1;
+            return Ok(());
+        }
+        let before = self.dropped_spans;
+        for span in span::spans(call, &kept, passed_on.as_ref()) {
             let sent = self.enqueue(span);
             self.queued += u64::from(sent);
-            whole &= sent;
+            self.dropped_spans += u64::from(!sent);
         }
-        self.dropped += u64::from(!whole);
+        self.dropped += u64::from(self.dropped_spans > before);
         Ok(())
     }
 
@@ -166,6 +229,7 @@ impl Sink for Otlp {
 
     fn finish(&mut self, _losses: &Losses) -> io::Result<()> {
         self.spans = None;
+        self.ending.send_replace(true);
         let Some(thread) = self.thread.take() else {
             return Ok(());
         };

@@ -91,6 +91,57 @@ fn install_python() -> Result<()> {
     })
 }
 
+/// A collector that decodes OTLP by Python's library, and checks it.
+pub mod otlp {
+    use super::{Command, OnceLock, Path, PathBuf, Result, folder, lay_out, once, ran};
+
+    const REQUIREMENTS: &str = include_str!("../../otlp/requirements.txt");
+    const FILES: &[(&str, &str)] = &[
+        ("requirements.txt", REQUIREMENTS),
+        ("conformance.py", include_str!("../../otlp/conformance.py")),
+        ("conventions.json", include_str!("../../otlp/conventions.json")),
+        // What of our own is sent must be in them.
+        ("otlp.md", include_str!("../../../docs/otlp.md")),
+        ("metrics.md", include_str!("../../../docs/metrics.md")),
+    ];
+
+    fn place(name: impl AsRef<Path>) -> PathBuf {
+        folder().join("otlp").join(name)
+    }
+
+    /// The interpreter that has the library.
+    #[must_use]
+    pub fn python() -> PathBuf {
+        place("venv/bin/python")
+    }
+
+    /// What it runs.
+    #[must_use]
+    pub fn program() -> PathBuf {
+        place("conformance.py")
+    }
+
+    /// Installs both, once.
+    ///
+    /// # Errors
+    /// When python3 or the registry is not to be had.
+    pub fn install() -> Result<()> {
+        static ONCE: OnceLock<Result<(), String>> = OnceLock::new();
+        let install = || {
+            let place = lay_out("otlp", FILES)?;
+            once(&place, REQUIREMENTS, || {
+                ran(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&place))?;
+                ran(Command::new(place.join("venv/bin/pip"))
+                    .args(["install", "-q", "-r", "requirements.txt"])
+                    .current_dir(&place))
+            })
+        };
+        ONCE.get_or_init(|| install().map_err(|e| format!("{e:#}")))
+            .clone()
+            .map_err(anyhow::Error::msg)
+    }
+}
+
 /// What both kinds of programs need is there; false, said aloud, where a runtime is missing, except in CI.
 pub fn ready() -> Result<bool> {
     static NODE: OnceLock<Result<(), String>> = OnceLock::new();

@@ -104,6 +104,7 @@ impl Tracker {
         let Some(link) = self.links.get_mut(&place.link) else {
             return;
         };
+        let http_version = link.version();
         let Some(exchange) = link.exchange(place.direction, place.exchange) else {
             return;
         };
@@ -141,6 +142,7 @@ impl Tracker {
                 let session = connection.web.as_ref().and_then(|web| web.token.clone());
                 call.session = session.map(SessionToken);
                 call.position = absolute.then_some(seen.start);
+                call.http_version = Some(http_version);
                 if place.direction == Direction::ClientToServer {
                     exchange.posted.push(Posted { connection: id, slot });
                     if call.protocol_version.is_none() {
@@ -148,6 +150,8 @@ impl Tracker {
                     }
                     if call.trace_context.is_none() {
                         call.trace_context.clone_from(&fields.trace_context);
+                    } else {
+                        call.ambient_context.clone_from(&fields.trace_context);
                     }
                 }
             } else {

@@ -8,7 +8,7 @@ use super::h2::H2;
 use super::{ExchangeKey, Part};
 use crate::limits::Limits;
 use crate::recognise::Suspect;
-use crate::{ConnectionId, Direction, Nanos, StreamId};
+use crate::{ConnectionId, Direction, HttpVersion, Nanos, StreamId};
 
 /// The framing of one direction.
 #[derive(Debug)]
@@ -153,6 +153,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    pub(crate) fn version(&self) -> HttpVersion {
+        match self.wires[0] {
+            Wire::Http1(_) => HttpVersion::Http1,
+            Wire::Http2(_) => HttpVersion::Http2,
+        }
+    }
+
     pub(crate) fn new(wires: [Wire; 2]) -> Self {
         Self {
             streams: [None, None],

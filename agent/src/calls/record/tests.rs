@@ -44,12 +44,15 @@ pub(crate) fn call() -> Call {
         task: None,
         continues: None,
         notifications: 2,
+        notices: vec![],
         session: None,
         http_status: None,
+        http_version: None,
         position: None,
         relays: None,
         overlapped: false,
         trace_context: None,
+        ambient_context: None,
         loss: vec![],
     }
 }

@@ -1,54 +1,97 @@
-//! The exporter of spans, and whose they are.
+//! OpenTelemetry's exporter of spans: what the SDK calls spans, as a request of OTLP.
+//!
+//! An exporter knows one resource at a time, and the spans that wait here are of many. So it posts to an
+//! outbox, and what it has posted for each of them is sent as one request. `delivery` does that, for
+//! spans and metrics alike, by either protocol.
 
-use opentelemetry::{Array, KeyValue, StringValue, Value};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
-use opentelemetry_sdk::Resource;
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use hyper::{Request, Response, body::Bytes};
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 
 use super::{
-    OtlpError, OtlpProtocol,
-    connection::{TIMEOUT, channel, failed, http_client, traces_url},
+    OtlpError, client::chain, failed, resource::Resources, route::Route, settings::OtlpSettings, span::OwnedSpan,
 };
-use crate::{calls::Party, semconv};
+use crate::calls::Party;
 
-/// Builds the exporter. Within a tokio runtime.
-pub(super) fn build(url: &str, protocol: OtlpProtocol) -> Result<SpanExporter, OtlpError> {
-    let built = match protocol {
-        OtlpProtocol::Grpc => SpanExporter::builder()
-            .with_tonic()
-            .with_channel(channel(url)?)
-            .with_timeout(TIMEOUT)
-            .build(),
-        OtlpProtocol::Http => SpanExporter::builder()
-            .with_http()
-            .with_http_client(http_client(url)?)
-            .with_endpoint(traces_url(url))
-            .with_timeout(TIMEOUT)
-            .build(),
-    };
-    built.map_err(|error| failed(url, &error))
+/// Encodes spans of many resources.
+pub(super) struct Exporter {
+    exporter: SpanExporter,
+    outbox: Outbox,
+    resources: Resources,
 }
 
-/// The process that a span belongs to, as a resource.
-pub(super) fn resource(owner: &Party, host_name: Option<&str>) -> Resource {
-    let mut attributes = vec![KeyValue::new(
-        semconv::SERVICE_NAME,
-        owner.label().unwrap_or(semconv::UNKNOWN_SERVICE).to_owned(),
-    )];
-    let mut text = |name: &'static str, value: Option<&str>| {
-        attributes.extend(value.map(|value| KeyValue::new(name, value.to_owned())));
-    };
-    text("service.version", owner.version.as_deref());
-    text("host.name", host_name);
-    if let Some(facts) = owner.facts.as_deref() {
-        text(semconv::PROCESS_EXECUTABLE_NAME, facts.comm.as_deref());
-        text("process.executable.path", facts.exe.as_deref());
-        text("container.id", facts.container.as_deref());
-        text("process.linux.cgroup", facts.cgroup.as_deref());
-        attributes.push(KeyValue::new(semconv::PROCESS_PID, i64::from(facts.pid)));
-        if !facts.cmdline.is_empty() {
-            let args: Vec<StringValue> = facts.cmdline.iter().cloned().map(Into::into).collect();
-            attributes.push(KeyValue::new("process.command_args", Value::Array(Array::String(args))));
+impl Exporter {
+    /// Of what goes by `route`.
+    pub(super) fn new(settings: &OtlpSettings, route: &Route) -> Result<Self, OtlpError> {
+        let outbox = Outbox::default();
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(outbox.clone())
+            .with_endpoint(&route.url)
+            .with_protocol(Protocol::HttpBinary)
+            .with_timeout(route.timeout)
+            .with_retry_policy(RetryPolicy::disabled())
+            .build();
+        Ok(Self {
+            exporter: exporter.map_err(|error| failed(&route.url, &chain(&error)))?,
+            outbox,
+            resources: Resources::new(settings),
+        })
+    }
+
+    /// The `ExportTraceServiceRequest` of a batch, with one resource for everyone who has spans in it.
+    ///
+    /// # Errors
+    /// Why it cannot be encoded.
+    pub(super) async fn request(&mut self, batch: Vec<OwnedSpan>) -> Result<Bytes, String> {
+        for (owner, spans) in by_owner(batch) {
+            self.exporter.set_resource(&self.resources.party(&owner));
+            if let Err(error) = self.exporter.export(spans).await {
+                self.outbox.take();
+                return Err(chain(&error));
+            }
+        }
+        Ok(self.outbox.take())
+    }
+}
+
+fn by_owner(batch: Vec<OwnedSpan>) -> Vec<(Party, Vec<SpanData>)> {
+    let mut owners: Vec<(Party, Vec<SpanData>)> = Vec::new();
+    for OwnedSpan { owner, span } in batch {
+        match owners.iter_mut().find(|(known, _)| *known == owner) {
+            Some((_, spans)) => spans.push(span),
+            None => owners.push((owner, vec![span])),
         }
     }
-    Resource::builder_empty().with_attributes(attributes).build()
+    owners
+}
+
+/// Takes what the exporter posts. Messages of protobuf one after the other are one message, with the
+/// resources of all of them.
+#[derive(Clone, Debug, Default)]
+struct Outbox(Arc<Mutex<Vec<u8>>>);
+
+impl Outbox {
+    fn bodies(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Bytes {
+        mem::take(&mut *self.bodies()).into()
+    }
+}
+
+#[async_trait]
+impl HttpClient for Outbox {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        self.bodies().extend_from_slice(request.body());
+        Ok(Response::new(Bytes::new()))
+    }
 }

@@ -1,18 +1,17 @@
 //! Spans of a call after the MCP semantic conventions.
 
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mcp_proto::Nanos;
+use mcp_proto::{HttpVersion, Nanos, Notice, TraceContext};
 use opentelemetry::{
-    Array, InstrumentationScope, KeyValue, SpanId, StringValue, TraceFlags, TraceId, Value,
-    trace::{SpanContext, SpanKind, Status, TraceState},
+    InstrumentationScope, SpanId, TraceFlags, TraceId,
+    trace::{Event, Link, SpanContext, SpanKind, Status, TraceState},
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::names;
+use super::{attributes::Attributes, hops::Hop, names, sampling::Kept, waits};
 use crate::{
-    calls::{CallRecord, Operation, Party, Role, ShortId},
+    calls::{CallRecord, FIRST_SESSIONLESS, Operation, Party, Role, ShortId},
     sink::text::sanitise,
 };
 
@@ -24,42 +23,54 @@ pub(super) struct OwnedSpan {
 }
 
 /// The spans of a call: the requester's (CLIENT) and the responder's (SERVER), of the ends that
-/// were seen. The conventions give the kinds to initiator and receiver, whichever of them is the
-/// MCP client.
-pub(super) fn spans(call: &CallRecord) -> Vec<OwnedSpan> {
+/// were seen, and below the latter those of what it waited for. The conventions give the kinds to
+/// initiator and receiver, whichever of them is the MCP client.
+pub(super) fn spans(call: &CallRecord, kept: &Kept, passed_on: Option<&Hop>) -> Vec<OwnedSpan> {
     let outer = call.trace_context.as_ref().map(|context| ShortId(context.parent_id));
     let operations = call.operations();
-    let requester = operations[0].as_ref().map(|requester| requester.span_id);
-    let span = |operation: &Operation<'_>| {
-        let parent = match operation.role {
-            Role::Requester => outer,
-            Role::Responder => requester.or(outer),
+    let [requester, responder] = operations.each_ref().map(Option::as_ref);
+    let mut spans = Vec::with_capacity(2);
+    for operation in operations.iter().flatten() {
+        let (parent, other_end) = match operation.role {
+            Role::Requester => (outer, responder.is_none()),
+            Role::Responder => (requester.map(|requester| requester.span_id).or(outer), true),
         };
-        OwnedSpan {
-            owner: operation.party.cloned().unwrap_or_default(),
-            span: span(call, operation, parent),
+        let mut span = span(call, operation, parent, kept);
+        if other_end {
+            span.events = events(call);
         }
-    };
-    operations.iter().flatten().map(span).collect()
+        if operation.role == Role::Responder {
+            let hop = passed_on.map(|hop| link(hop.trace_id.0, hop.span_id, TraceFlags::SAMPLED, "hop"));
+            span.links.links.extend(hop);
+            spans.extend(waits::spans(call, operation, &span));
+        }
+        spans.push(OwnedSpan {
+            owner: operation.party.cloned().unwrap_or_default(),
+            span,
+        });
+    }
+    spans
 }
 
-fn span(call: &CallRecord, operation: &Operation<'_>, parent: Option<ShortId>) -> SpanData {
-    let flags = call
-        .trace_context
-        .as_ref()
-        .map_or(TraceFlags::SAMPLED, |context| TraceFlags::new(context.flags));
-    let trace = TraceId::from_bytes(call.trace_id.0);
-    let id = SpanId::from_bytes(operation.span_id.0);
-    let status = match &operation.error_type {
-        Some(_) => Status::error(""),
-        None => Status::Unset,
+fn span(call: &CallRecord, operation: &Operation<'_>, parent: Option<ShortId>, kept: &Kept) -> SpanData {
+    let link_to = |context: &TraceContext| {
+        let flags = TraceFlags::new(context.flags);
+        link(context.trace_id, ShortId(context.parent_id), flags, "ambient")
     };
+    let mut links = SpanLinks::default();
+    links.links.extend(call.ambient_context.as_ref().map(link_to));
     SpanData {
-        span_context: SpanContext::new(trace, id, flags, false, TraceState::NONE),
+        span_context: SpanContext::new(
+            TraceId::from_bytes(call.trace_id.0),
+            SpanId::from_bytes(operation.span_id.0),
+            // What is sent was kept, whatever the wire's flag says.
+            TraceFlags::SAMPLED,
+            false,
+            kept.trace_state.clone(),
+        ),
         parent_span_id: parent.map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.0)),
         // Every parent is of another process.
         parent_span_is_remote: parent.is_some(),
-        attributes: attributes(call, operation),
         span_kind: match operation.role {
             Role::Requester => SpanKind::Client,
             Role::Responder => SpanKind::Server,
@@ -67,14 +78,52 @@ fn span(call: &CallRecord, operation: &Operation<'_>, parent: Option<ShortId>) -
         name: name(call).into(),
         start_time: time(call, operation.start),
         end_time: time(call, operation.end),
+        attributes: attributes(call, operation).0,
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
-        links: SpanLinks::default(),
-        status,
-        instrumentation_scope: InstrumentationScope::builder("mcpsonar")
-            .with_version(env!("CARGO_PKG_VERSION"))
-            .build(),
+        links,
+        status: status(operation.error_type.is_some()),
+        instrumentation_scope: scope(),
     }
+}
+
+/// The description would be `error.message`, which is payload.
+pub(super) fn status(has_failed: bool) -> Status {
+    if has_failed { Status::error("") } else { Status::Unset }
+}
+
+/// Who has instrumented it.
+pub(super) fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder("mcpsonar")
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .build()
+}
+
+pub(super) fn time(call: &CallRecord, at: Nanos) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(call.clock.unix(at))
+}
+
+fn link(trace_id: [u8; 16], span_id: ShortId, flags: TraceFlags, kind: &str) -> Link {
+    let mut attributes = Attributes::default();
+    attributes.text(names::LINK, Some(kind));
+    let (trace_id, span_id) = (TraceId::from_bytes(trace_id), SpanId::from_bytes(span_id.0));
+    let context = SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE);
+    Link::new(context, attributes.0, 0)
+}
+
+fn events(call: &CallRecord) -> SpanEvents {
+    let mut events = SpanEvents::default();
+    events.events = call.notices.iter().map(|notice| event(call, notice)).collect();
+    let told = u32::try_from(events.events.len()).unwrap_or(u32::MAX);
+    events.dropped_count = call.notifications.saturating_sub(told);
+    events
+}
+
+fn event(call: &CallRecord, notice: &Notice) -> Event {
+    let method = notice.method.unwrap_or(names::OTHER);
+    let mut attributes = Attributes::default();
+    attributes.text(names::MCP_METHOD_NAME, Some(method));
+    Event::new(method, time(call, notice.at), attributes.0, 0)
 }
 
 /// `{method} {tool or prompt}`; a resource's URI would make too many names.
@@ -85,14 +134,11 @@ fn name(call: &CallRecord) -> String {
     }
 }
 
-fn time(call: &CallRecord, at: Nanos) -> SystemTime {
-    UNIX_EPOCH + Duration::from_nanos(call.clock.unix(at))
-}
-
-fn attributes(call: &CallRecord, operation: &Operation<'_>) -> Vec<KeyValue> {
-    let mut out = Attributes(Vec::with_capacity(32));
+fn attributes(call: &CallRecord, operation: &Operation<'_>) -> Attributes {
+    let mut out = Attributes(Vec::with_capacity(40));
     out.text(names::MCP_METHOD_NAME, Some(&call.method));
     out.text(names::MCP_PROTOCOL_VERSION, call.protocol_version.as_deref());
+    out.text(session_name(call), call.session.map(|id| id.to_string()).as_deref());
     out.text(names::MCP_RESOURCE_URI, call.resource.as_deref());
     out.text(names::GEN_AI_TOOL_NAME, call.tool.as_deref());
     out.text(names::GEN_AI_PROMPT_NAME, call.prompt.as_deref());
@@ -103,10 +149,18 @@ fn attributes(call: &CallRecord, operation: &Operation<'_>) -> Vec<KeyValue> {
     out.text(names::JSONRPC_REQUEST_ID, request_id(call.request_id.get()).as_deref());
     out.text(names::NETWORK_TRANSPORT, Some(call.network_transport));
     out.text(names::NETWORK_PROTOCOL_NAME, call.network_protocol());
+    let version = call.http_version.map(|version| match version {
+        HttpVersion::Http1 => "1.1",
+        HttpVersion::Http2 => "2",
+    });
+    out.text(
+        names::NETWORK_PROTOCOL_VERSION,
+        version.filter(|_| call.network_protocol() == Some("http")),
+    );
     // Each end is told of the other: which of them has connected does not depend on who asks.
     match operation.role {
-        Role::Requester => out.address(names::SERVER_ADDRESS, call.server_address.as_deref()),
-        Role::Responder => out.address(names::CLIENT_ADDRESS, call.client_address.as_deref()),
+        Role::Requester => out.address(names::SERVER_ADDRESS, socket(call.server_address.as_deref())),
+        Role::Responder => out.address(names::CLIENT_ADDRESS, socket(call.client_address.as_deref())),
     }
     out.text(names::ERROR_TYPE, operation.error_type.as_deref());
     out.text(
@@ -136,7 +190,10 @@ fn attributes(call: &CallRecord, operation: &Operation<'_>) -> Vec<KeyValue> {
     out.text(names::CONTINUES, call.continues.map(|id| id.to_string()).as_deref());
     out.text(names::PARENT, call.parent_call.map(|id| id.to_string()).as_deref());
     if call.tls {
-        out.0.push(KeyValue::new(names::TLS, true));
+        out.flag(names::TLS, true);
+    }
+    if operation.role == Role::Responder {
+        causes(call, &mut out);
     }
     if let Some(tcp) = &call.tcp {
         out.seconds(names::TCP_CONNECT, tcp.connect_us.map(f64::from));
@@ -145,12 +202,43 @@ fn attributes(call: &CallRecord, operation: &Operation<'_>) -> Vec<KeyValue> {
         out.number(names::TCP_RETRANSMITS, u64::from(tcp.retransmits));
         out.number(names::TCP_IN_FLIGHT, u64::from(tcp.in_flight_bytes));
     }
-    if !call.loss.is_empty() {
-        let codes: Vec<StringValue> = call.loss.iter().map(|loss| loss.code().into()).collect();
-        out.0
-            .push(KeyValue::new(names::LOSS, Value::Array(Array::String(codes))));
+    let losses: Vec<_> = call.loss.iter().map(|loss| loss.code()).collect();
+    out.texts(names::LOSS, &losses);
+    out
+}
+
+/// What the responder's time was spent on.
+fn causes(call: &CallRecord, out: &mut Attributes) {
+    let causes = &call.causes_us;
+    out.seconds(names::ON_CPU, causes.on_cpu);
+    out.seconds(names::RUN_QUEUE, causes.run_queue);
+    out.seconds(names::DISK, causes.disk);
+    out.seconds(names::UPSTREAM, causes.upstream);
+    out.seconds(names::LOCK_OR_TIMER, causes.lock_or_timer);
+    out.seconds(names::MEMORY, causes.memory);
+    out.seconds(names::THROTTLED, causes.throttled);
+    out.seconds(names::BLOCKED_WRITE, causes.blocked_write);
+    out.seconds(names::UNKNOWN, causes.unknown);
+    out.text(names::DOMINANT, call.dominant_cause);
+    if call.shared_window {
+        out.flag(names::SHARED, true);
     }
-    out.0
+}
+
+/// The convention's name is for what `Mcp-Session-Id` says, and for no revision without it.
+fn session_name(call: &CallRecord) -> &'static str {
+    let is_modern = call
+        .protocol_version
+        .as_deref()
+        .is_some_and(|version| version >= FIRST_SESSIONLESS);
+    match call.network_protocol() {
+        Some("http") if !is_modern => names::MCP_SESSION_ID,
+        _ => names::SESSION_ID,
+    }
+}
+
+fn socket(address: Option<&str>) -> Option<std::net::SocketAddr> {
+    address?.parse().ok()
 }
 
 /// The id without JSON's quotes; none for null.
@@ -159,29 +247,5 @@ fn request_id(token: &str) -> Option<String> {
         Ok(serde_json::Value::Null) => None,
         Ok(serde_json::Value::String(text)) => Some(text),
         Ok(_) | Err(_) => Some(token.to_owned()),
-    }
-}
-
-struct Attributes(Vec<KeyValue>);
-
-impl Attributes {
-    fn text(&mut self, name: &'static str, value: Option<&str>) {
-        self.0.extend(value.map(|value| KeyValue::new(name, value.to_owned())));
-    }
-
-    fn address(&mut self, [address, port]: names::AddressNames, value: Option<&str>) {
-        if let Some(value) = value.and_then(|value| value.parse::<SocketAddr>().ok()) {
-            self.0.push(KeyValue::new(address, value.ip().to_string()));
-            self.number(port, u64::from(value.port()));
-        }
-    }
-
-    fn seconds(&mut self, name: &'static str, micros: Option<f64>) {
-        self.0.extend(micros.map(|micros| KeyValue::new(name, micros / 1e6)));
-    }
-
-    fn number(&mut self, name: &'static str, value: u64) {
-        self.0
-            .push(KeyValue::new(name, i64::try_from(value).unwrap_or(i64::MAX)));
     }
 }

@@ -1,62 +1,56 @@
 //! The thread that exports.
 
 use std::{
-    fs, io,
-    sync::{Arc, PoisonError, atomic::Ordering, mpsc},
+    io,
+    sync::{Arc, atomic::Ordering, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use opentelemetry_otlp::SpanExporter;
-use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
-use tokio::{
-    runtime::Builder,
-    sync::mpsc::Receiver,
-    time::{Instant, timeout_at},
-};
+use tokio::{runtime::Builder, sync::watch};
 
 use super::{
-    OtlpError, OtlpProtocol, Shared,
-    connection::failed,
-    exporter::{build, resource},
-    metrics::{MetricsExport, OtlpMetrics},
-    span::OwnedSpan,
+    OtlpError,
+    delivery::{Delivery, Fate},
+    exporter::Exporter,
+    failed,
+    metrics::MetricsExport,
+    queue::Exit,
+    resource::Resources,
+    route::Signal,
+    settings::OtlpSettings,
 };
-use crate::calls::Party;
+use crate::sink::Source;
 
-/// Spans of one export at most.
-const BATCH: usize = 512;
-/// How long a span waits for others.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a request of spans is tried to be delivered: then it makes room for newer ones.
+const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Starts the thread, and waits until its exporter is set up.
+/// Starts the thread, and waits until it is set up.
 pub(super) fn start(
-    url: &str,
-    protocol: OtlpProtocol,
-    queue: Receiver<OwnedSpan>,
-    metrics: Option<OtlpMetrics>,
-    shared: Arc<Shared>,
+    settings: &OtlpSettings,
+    queue: Exit,
+    source: Option<Source>,
+    fate: Arc<Fate>,
+    ending: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, OtlpError> {
     let (tell, ready) = mpsc::channel();
-    let io_failed = |error: io::Error| failed(url, &error);
+    let url = settings.endpoint.clone().unwrap_or_default();
+    let io_failed = |error: io::Error| failed(&url, &error);
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .map_err(io_failed)?;
-    let url = url.to_owned();
+    let settings = settings.clone();
     let run = move || {
-        let exporters = {
+        let set_up = {
             let _guard = runtime.enter();
-            let metrics = metrics
-                .map(|metrics| MetricsExport::new(&url, protocol, metrics))
-                .transpose();
-            build(&url, protocol).and_then(|spans| Ok((spans, metrics?)))
+            Exports::new(&settings, queue, source, &ending)
         };
-        match exporters {
-            Ok((spans, metrics)) => {
+        match set_up {
+            Ok(exports) => {
                 drop(tell.send(Ok(())));
-                runtime.block_on(run(spans, metrics, queue, &shared));
+                runtime.block_on(exports.run(&settings, ending, &fate));
             }
             Err(error) => drop(tell.send(Err(error))),
         }
@@ -71,77 +65,69 @@ pub(super) fn start(
     }
 }
 
-async fn run(
-    mut exporter: SpanExporter,
-    mut metrics: Option<MetricsExport>,
-    mut queue: Receiver<OwnedSpan>,
-    shared: &Shared,
-) {
-    let host_name = fs::read_to_string("/proc/sys/kernel/hostname")
-        .ok()
-        .map(|name| name.trim().to_owned());
-    loop {
-        tokio::select! {
-            first = queue.recv() => {
-                let Some(first) = first else { break };
-                let batch = gather(first, &mut queue).await;
-                export(&mut exporter, batch, host_name.as_deref(), shared).await;
+struct Exports {
+    queue: Exit,
+    traces: Option<(Exporter, Delivery)>,
+    metrics: Option<MetricsExport>,
+}
+
+impl Exports {
+    fn new(
+        settings: &OtlpSettings,
+        queue: Exit,
+        source: Option<Source>,
+        ending: &watch::Receiver<bool>,
+    ) -> Result<Self, OtlpError> {
+        let traces = match settings.route(Signal::Traces) {
+            Some(route) => {
+                let delivery = Delivery::new(route.clone(), ending.clone())?;
+                Some((Exporter::new(settings, &route)?, delivery))
             }
-            due = due(&mut metrics) => due.export(host_name.as_deref(), shared).await,
-        }
+            None => None,
+        };
+        let metrics = match (source, settings.metrics, settings.route(Signal::Metrics)) {
+            (Some(source), Some(temporality), Some(route)) => {
+                let delivery = Delivery::new(route, ending.clone())?;
+                Some(MetricsExport::new(source, temporality, settings, delivery))
+            }
+            _ => None,
+        };
+        Ok(Self { queue, traces, metrics })
     }
-    if let Some(metrics) = &mut metrics {
-        metrics.export(host_name.as_deref(), shared).await;
-    }
-}
 
-/// The metrics when it is time to send them; never where there are none.
-async fn due(metrics: &mut Option<MetricsExport>) -> &mut MetricsExport {
-    match metrics {
-        Some(metrics) => {
-            metrics.due().await;
-            metrics
-        }
-        None => std::future::pending().await,
-    }
-}
-
-async fn export(exporter: &mut SpanExporter, batch: Vec<OwnedSpan>, host_name: Option<&str>, shared: &Shared) {
-    for (owner, spans) in by_owner(batch) {
-        let count = spans.len() as u64;
-        exporter.set_resource(&resource(&owner, host_name));
-        match exporter.export(spans).await {
-            Ok(()) => shared.delivered.fetch_add(count, Ordering::AcqRel),
-            Err(error) => {
-                *shared.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-                shared.refused.fetch_add(count, Ordering::AcqRel)
+    /// Spans and metrics do not wait for each other.
+    async fn run(self, settings: &OtlpSettings, ending: watch::Receiver<bool>, fate: &Fate) {
+        let Self {
+            mut queue,
+            traces,
+            metrics,
+        } = self;
+        let agent = Resources::new(settings);
+        let spans = async {
+            let Some((mut exporter, mut delivery)) = traces else {
+                return;
+            };
+            while let Some(batch) = queue.batch(settings.batch, settings.delay).await {
+                let count = batch.len() as u64;
+                let refused = match exporter.request(batch).await {
+                    Ok(request) => match delivery.deliver(request, PATIENCE, fate).await {
+                        Ok(rejected) => rejected.count.min(count),
+                        Err(_told) => count,
+                    },
+                    Err(reason) => {
+                        log::error!("spans cannot be encoded: {reason}");
+                        count
+                    }
+                };
+                fate.refused.fetch_add(refused, Ordering::AcqRel);
+                fate.delivered.fetch_add(count - refused, Ordering::AcqRel);
             }
         };
+        let points = async {
+            if let Some(metrics) = metrics {
+                metrics.run(&agent, ending, fate).await;
+            }
+        };
+        tokio::join!(spans, points);
     }
-}
-
-/// Waits for company until the batch is full, some time has passed or nothing more can come.
-async fn gather(first: OwnedSpan, queue: &mut Receiver<OwnedSpan>) -> Vec<OwnedSpan> {
-    let mut batch = vec![first];
-    let until = Instant::now() + LINGER;
-    while batch.len() < BATCH {
-        let room = BATCH - batch.len();
-        match timeout_at(until, queue.recv_many(&mut batch, room)).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {}
-        }
-    }
-    batch
-}
-
-/// One resource an export: the exporter knows only one at a time.
-fn by_owner(batch: Vec<OwnedSpan>) -> Vec<(Party, Vec<SpanData>)> {
-    let mut groups: Vec<(Party, Vec<SpanData>)> = Vec::new();
-    for OwnedSpan { owner, span } in batch {
-        match groups.iter_mut().find(|(known, _)| *known == owner) {
-            Some((_, spans)) => spans.push(span),
-            None => groups.push((owner, vec![span])),
-        }
-    }
-    groups
 }

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use opentelemetry_proto::tonic::{
-    collector::metrics::v1::ExportMetricsServiceRequest,
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
-    metrics::v1::{
-        AggregationTemporality, Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
-        HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar,
-        exponential_histogram_data_point::Buckets, metric, number_data_point,
+use opentelemetry::KeyValue;
+use opentelemetry_proto::{
+    tonic::{
+        collector::metrics::v1::ExportMetricsServiceRequest,
+        common::v1,
+        metrics::v1::{
+            AggregationTemporality, Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
+            HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar,
+            exponential_histogram_data_point::Buckets, metric, number_data_point,
+        },
+        resource::v1::Resource,
     },
-    resource::v1::Resource,
+    transform::common::tonic::{Attributes, ResourceAttributesWithSchema},
 };
 
-use crate::{
-    metrics::{self, Data, Instrument, Kind, Origin, Point, Snapshot, Temporality, Value},
-    semconv,
-};
+use super::super::{attributes, resource::Resources, span::scope};
+use crate::metrics::{self, Data, Instrument, Kind, Origin, Point, Snapshot, Temporality, Value};
 
 /// Points of a message at most: it stays below the 4 MiB that gRPC's servers take by default.
 const POINTS: usize = 4000;
@@ -29,7 +31,7 @@ type Owned<'a> = BTreeMap<Owner<'a>, Vec<Metric>>;
 pub(super) fn requests(
     snapshot: &Snapshot,
     temporality: Temporality,
-    host_name: Option<&str>,
+    resources: &Resources,
 ) -> Vec<ExportMetricsServiceRequest> {
     let mut requests = Vec::new();
     let (mut resource_metrics, mut points) = (Vec::new(), 0);
@@ -42,7 +44,7 @@ pub(super) fn requests(
             points = 0;
         }
         points += more;
-        resource_metrics.push(of_owner(&owner, metrics, host_name));
+        resource_metrics.push(of_owner(&owner, metrics, resources));
     }
     if points > 0 {
         requests.push(ExportMetricsServiceRequest { resource_metrics });
@@ -76,25 +78,20 @@ fn owner<'a>(instrument: &Instrument, point: &'a Point) -> Owner<'a> {
 }
 
 /// What nobody else is measured by belongs to the agent.
-fn of_owner(owner: &Owner<'_>, metrics: Vec<Metric>, host_name: Option<&str>) -> ResourceMetrics {
-    let version = env!("CARGO_PKG_VERSION");
-    let mut attributes: Vec<KeyValue> = owner.iter().map(|(name, value)| attribute(name, any(value))).collect();
-    if owner.is_empty() {
-        attributes.push(attribute(semconv::SERVICE_NAME, text("mcpsonar")));
-        attributes.push(attribute("service.version", text(version)));
-    }
-    attributes.extend(host_name.map(|name| attribute("host.name", text(name))));
+fn of_owner(owner: &Owner<'_>, metrics: Vec<Metric>, resources: &Resources) -> ResourceMetrics {
+    let resource = if owner.is_empty() {
+        resources.agent()
+    } else {
+        let attributes = owner.iter().map(|(name, value)| key_value(name, value));
+        resources.of(attributes::Attributes(attributes.collect()))
+    };
     ResourceMetrics {
         resource: Some(Resource {
-            attributes,
+            attributes: ResourceAttributesWithSchema::from(&resource).attributes.0,
             ..Resource::default()
         }),
         scope_metrics: vec![ScopeMetrics {
-            scope: Some(InstrumentationScope {
-                name: "mcpsonar".to_owned(),
-                version: version.to_owned(),
-                ..InstrumentationScope::default()
-            }),
+            scope: Some((scope(), None).into()),
             metrics,
             ..ScopeMetrics::default()
         }],
@@ -235,31 +232,15 @@ fn exemplars(histogram: &metrics::Histogram) -> Vec<Exemplar> {
 }
 
 /// Those that do not belong to the resource.
-fn attributes(instrument: &Instrument, point: &Point) -> Vec<KeyValue> {
+fn attributes(instrument: &Instrument, point: &Point) -> Vec<v1::KeyValue> {
     let attributes = point.attributes.iter();
     let own = attributes.filter(|(name, _)| !identifies(instrument, name));
-    own.map(|(name, value)| attribute(name, any(value))).collect()
+    Attributes::from(own.map(|(name, value)| key_value(name, value))).0
 }
 
-fn attribute(name: &str, value: AnyValue) -> KeyValue {
-    KeyValue {
-        key: name.to_owned(),
-        value: Some(value),
-        ..KeyValue::default()
-    }
-}
-
-fn any(value: &Value) -> AnyValue {
+fn key_value(name: &'static str, value: &Value) -> KeyValue {
     match value {
-        Value::Text(it) => text(it),
-        Value::Integer(number) => AnyValue {
-            value: Some(any_value::Value::IntValue(*number)),
-        },
-    }
-}
-
-fn text(text: &str) -> AnyValue {
-    AnyValue {
-        value: Some(any_value::Value::StringValue(text.to_owned())),
+        Value::Text(text) => KeyValue::new(name, text.to_string()),
+        Value::Integer(number) => KeyValue::new(name, *number),
     }
 }

@@ -1,18 +1,23 @@
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write as _},
     net::{SocketAddr, TcpListener},
     sync::mpsc,
     thread,
 };
 
 use opentelemetry_proto::tonic::{
-    collector::metrics::v1::metrics_service_server::{MetricsService, MetricsServiceServer},
+    collector::metrics::v1::{
+        ExportMetricsServiceResponse,
+        metrics_service_server::{MetricsService, MetricsServiceServer},
+    },
     common::v1::{KeyValue, any_value},
     metrics::v1::{AggregationTemporality, Metric, metric, number_data_point},
 };
 
+use tonic::codec::CompressionEncoding;
+
 use super::{
-    super::{Otlp, OtlpProtocol},
+    super::{Otlp, OtlpProtocol, SignalSettings, client::Rejected, route::Signal},
     *,
 };
 use crate::{
@@ -64,18 +69,19 @@ fn http_collector(statuses: &'static [&'static str]) -> (SocketAddr, Posts) {
     (address, posts)
 }
 
-fn metrics(metering: &Metering, temporality: Temporality, interval: Duration) -> OtlpMetrics {
-    OtlpMetrics::new(metering.source(), temporality).every(interval)
-}
-
-fn start(address: SocketAddr, metrics: OtlpMetrics) -> Otlp {
-    Otlp::start(
-        &format!("http://{address}"),
-        OtlpProtocol::Http,
-        WhenFull::Wait,
-        Some(metrics),
-    )
-    .unwrap()
+/// Sends the metrics of `metering` only.
+fn start(address: SocketAddr, metering: &Metering, temporality: Temporality, interval: Duration) -> Otlp {
+    let settings = OtlpSettings {
+        metrics_only: SignalSettings {
+            endpoint: Some(format!("http://{address}/v1/metrics")),
+            ..SignalSettings::default()
+        },
+        metrics: Some(temporality),
+        interval,
+        protocol: OtlpProtocol::Http,
+        ..OtlpSettings::default()
+    };
+    Otlp::start(&settings, WhenFull::Wait, Some(metering.source())).unwrap()
 }
 
 fn named<'a>(request: &'a ExportMetricsServiceRequest, name: &str) -> Vec<(&'a [KeyValue], &'a Metric)> {
@@ -112,7 +118,7 @@ fn calls(request: &ExportMetricsServiceRequest) -> Option<(i64, i32)> {
 fn by_convention_over_http() {
     let (address, posts) = http_collector(&[]);
     let mut metering = Metering::new(Options::default());
-    let mut otlp = start(address, metrics(&metering, Temporality::Cumulative, WAIT));
+    let mut otlp = start(address, &metering, Temporality::Cumulative, WAIT);
     let call = record(call());
     metering.call(&call).unwrap();
     let process = ProcessSample {
@@ -182,7 +188,7 @@ fn by_convention_over_http() {
 fn exponential_histograms() {
     let (address, posts) = http_collector(&[]);
     let mut metering = Metering::new(Options { exponential: true });
-    let mut otlp = start(address, metrics(&metering, Temporality::Delta, WAIT));
+    let mut otlp = start(address, &metering, Temporality::Delta, WAIT);
     metering.call(&record(call())).unwrap();
     otlp.finish(&Losses::default()).unwrap();
     let (_, request) = posts.recv_timeout(WAIT).unwrap();
@@ -205,7 +211,7 @@ fn exponential_histograms() {
 fn series_of(temporality: Temporality, statuses: &'static [&'static str], count: usize) -> Vec<Option<i64>> {
     let (address, posts) = http_collector(statuses);
     let mut metering = Metering::new(Options::default());
-    let _otlp = start(address, metrics(&metering, temporality, Duration::from_millis(300)));
+    let _otlp = start(address, &metering, temporality, Duration::from_millis(300));
     let mut seen = Vec::new();
     for _ in 0..count {
         metering.call(&record(call())).unwrap();
@@ -231,7 +237,7 @@ fn what_was_not_delivered_is_in_the_next_difference() {
 fn a_collector_that_refuses_is_told_of() {
     let (address, _posts) = http_collector(&["400 Bad Request"]);
     let mut metering = Metering::new(Options::default());
-    let mut otlp = start(address, metrics(&metering, Temporality::Cumulative, WAIT));
+    let mut otlp = start(address, &metering, Temporality::Cumulative, WAIT);
     metering.call(&record(call())).unwrap();
     let error = otlp.finish(&Losses::default()).unwrap_err().to_string();
     assert_eq!(
@@ -245,10 +251,7 @@ fn a_collector_that_never_answers_is_told_of() {
     // Bound and never accepted from.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let metering = Metering::new(Options::default());
-    let mut otlp = start(
-        listener.local_addr().unwrap(),
-        metrics(&metering, Temporality::Cumulative, WAIT),
-    );
+    let mut otlp = start(listener.local_addr().unwrap(), &metering, Temporality::Cumulative, WAIT);
     let error = otlp.finish(&Losses::default()).unwrap_err().to_string();
     assert_eq!(error, "the last metrics were not delivered: it does not answer");
 }
@@ -269,7 +272,11 @@ fn large_snapshots_go_in_several_messages() {
         })
         .collect();
     metering.recorder().lock().processes(&processes, 1);
-    let requests = requests(&metering.source().snapshot(), Temporality::Cumulative, Some("h"));
+    let requests = requests(
+        &metering.source().snapshot(),
+        Temporality::Cumulative,
+        &Resources::new(&OtlpSettings::default()),
+    );
     assert!(requests.len() > 1 && requests.iter().all(|request| request.encoded_len() < 4 << 20));
     let points: usize = requests
         .iter()
@@ -312,17 +319,18 @@ fn over_grpc_with_headers() {
         let server = tonic::transport::Server::builder()
             .add_service(MetricsServiceServer::new(Collector(tell)).accept_compressed(CompressionEncoding::Gzip));
         tokio::spawn(server.serve(address));
-        let url = format!("http://{address}");
-        let mut client = Client::Grpc(Box::new(GrpcClient {
-            client: MetricsServiceClient::new(channel(&url).unwrap()).send_compressed(CompressionEncoding::Gzip),
-            metadata: metadata(&url, &[("api-key".to_owned(), "k".to_owned())]).unwrap(),
-        }));
-        for request in requests(&metering.source().snapshot(), Temporality::Cumulative, None) {
-            let until = Instant::now() + WAIT;
-            while let Err(reason) = client.send(request.clone()).await {
-                assert!(Instant::now() < until, "{reason}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+        let settings = OtlpSettings {
+            gzip: true,
+            headers: vec![("API-Key".to_owned(), "k".to_owned())],
+            ..OtlpSettings::to(format!("http://{address}"), OtlpProtocol::Grpc)
+        };
+        let (_ending, ends) = watch::channel(false);
+        let mut delivery = Delivery::new(settings.route(Signal::Metrics).unwrap(), ends).unwrap();
+        let resources = Resources::new(&settings);
+        for request in requests(&metering.source().snapshot(), Temporality::Cumulative, &resources) {
+            let request = request.encode_to_vec().into();
+            let sent = delivery.deliver(request, WAIT, &Fate::default()).await;
+            assert_eq!(sent, Ok(Rejected::default()));
         }
     });
     let (key, request) = exports.recv_timeout(WAIT).unwrap();
@@ -330,5 +338,10 @@ fn over_grpc_with_headers() {
         (key.as_deref(), calls(&request).map(|(calls, _)| calls)),
         (Some("k"), Some(1))
     );
-    assert!(metadata("http://h", &[("a b".to_owned(), String::new())]).is_err());
+    let settings = OtlpSettings {
+        headers: vec![("a b".to_owned(), String::new())],
+        ..OtlpSettings::to("http://h", OtlpProtocol::Grpc)
+    };
+    let error = Otlp::start(&settings, WhenFull::Drop, None).unwrap_err().to_string();
+    assert!(error.contains("a b cannot be a header"), "{error}");
 }
