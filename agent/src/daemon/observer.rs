@@ -18,6 +18,7 @@ use crate::health::Health;
 use crate::history::{FlagRow, History, HistoryState};
 use crate::host::SamplerReport;
 use crate::observe::{Observer, ObserverError};
+use crate::sensor::SensorError;
 use crate::sink::{Losses, Otlp, Sink, WhenFull};
 
 /// Time for exporters to send what they have: all is to end within 5 s.
@@ -74,6 +75,18 @@ impl Daemon {
             ready: false,
             patted: Instant::now(),
         })
+    }
+
+    /// Says, to everybody who may ask, that no calls are seen.
+    pub(super) fn reduced(&mut self, why: &SensorError) {
+        let why = why.to_string();
+        tracing::error!(
+            why,
+            "reduced mode: no calls are seen; the history, metrics of the host and the socket go on"
+        );
+        tell(&[NotifyState::Status(&format!("Reduced: no calls are seen: {why}"))]);
+        // Nobody else sets it.
+        self.state.reduced.set(why).unwrap_or_default();
     }
 
     /// Ends everything, within a few seconds whatever the disk and the collector do.
@@ -271,7 +284,11 @@ impl Observer for Daemon {
         self.meter.survey(survey, &losses);
         self.meter.keep_serving();
         self.state.told(self.meter.served(), losses);
-        self.state.picture().survey(survey.clone());
+        let mut picture = self.state.picture();
+        picture.survey(survey.clone());
+        if let Some(history) = &mut self.history {
+            history.uses(picture.uses());
+        }
     }
 
     fn tick(&mut self, now: Nanos) -> Result<(), ObserverError> {
@@ -279,7 +296,9 @@ impl Observer for Daemon {
         self.flags();
         if !self.ready {
             self.ready = true;
-            tracing::info!("observing");
+            if self.state.reduced.get().is_none() {
+                tracing::info!("observing");
+            }
             tell(&[NotifyState::Ready]);
         }
         if self.watchdog.is_some_and(|period| self.patted.elapsed() >= period) {
