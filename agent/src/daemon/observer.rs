@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::history::{FlagRow, History, HistoryState};
 use crate::host::SamplerReport;
 use crate::observe::{Observer, ObserverError};
+use crate::sensor::SensorError;
 use crate::sink::{Losses, Otlp, OtlpLosses, OtlpSettings, Sink, WhenFull};
 
 /// Time for exporters to send what they have: all is to end within 5 s.
@@ -77,6 +78,18 @@ impl Daemon {
             ready: false,
             patted: Instant::now(),
         })
+    }
+
+    /// Says, to everybody who may ask, that no calls are seen.
+    pub(super) fn reduced(&mut self, why: &SensorError) {
+        let why = why.to_string();
+        tracing::error!(
+            why,
+            "reduced mode: no calls are seen; the history, metrics of the host and the socket go on"
+        );
+        tell(&[NotifyState::Status(&format!("Reduced: no calls are seen: {why}"))]);
+        // Nobody else sets it.
+        self.state.reduced.set(why).unwrap_or_default();
     }
 
     /// Ends everything, within a few seconds whatever the disk and the collector do.
@@ -287,6 +300,9 @@ impl Observer for Daemon {
         if let Some(pods) = &self.pods {
             picture.pods(|container| pods.of_container(container));
         }
+        if let Some(history) = &mut self.history {
+            history.uses(picture.uses());
+        }
     }
 
     fn oom_killed(&mut self, pid: u32, at: Nanos) {
@@ -298,7 +314,9 @@ impl Observer for Daemon {
         self.flags();
         if !self.ready {
             self.ready = true;
-            tracing::info!("observing");
+            if self.state.reduced.get().is_none() {
+                tracing::info!("observing");
+            }
             tell(&[NotifyState::Ready]);
         }
         if self.watchdog.is_some_and(|period| self.patted.elapsed() >= period) {

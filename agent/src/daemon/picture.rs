@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::window::{Figures, Window};
 use crate::calls::{CallRecord, OpenCall, Party, Survey};
 use crate::flags::{ActiveFlag, Change, FlagEvent, Subject};
-use crate::history::{is_error, is_timeout};
+use crate::history::{ServerUse, is_error, is_timeout};
 use crate::host::{HostSample, Pod, ProcessSample};
 
 /// Endpoints that are known at most.
@@ -113,6 +113,13 @@ pub(super) struct Frame {
     /// Share of the host's memory.
     pub(super) host_memory: Option<f64>,
     pub(super) refused: u64,
+}
+
+impl Endpoint {
+    /// What to call it.
+    fn label(&self) -> Option<&str> {
+        self.name.as_deref().or(self.comm.as_deref())
+    }
 }
 
 impl Picture {
@@ -224,11 +231,31 @@ impl Picture {
         }
     }
 
+    /// What the processes of each server use, by what it is called.
+    pub(super) fn uses(&self) -> Vec<ServerUse> {
+        let mut all: BTreeMap<&str, ServerUse> = BTreeMap::new();
+        for endpoint in self.endpoints.values().filter(|endpoint| endpoint.role == "server") {
+            let Some((name, memory)) = endpoint.label().zip(endpoint.usage.rss_bytes) else {
+                continue;
+            };
+            let server = all.entry(name).or_insert_with(|| ServerUse {
+                server: name.to_owned(),
+                processes: 0,
+                cores: 0.0,
+                memory: 0,
+            });
+            server.processes += 1;
+            server.cores += endpoint.usage.cpu.unwrap_or(0.0);
+            server.memory += memory;
+        }
+        all.into_values().collect()
+    }
+
     /// What to call a process.
     pub(super) fn name(&self, pid: u32) -> Option<String> {
         let endpoint = |role| self.endpoints.get(&(pid, role));
         let endpoint = endpoint("server").or_else(|| endpoint("client"))?;
-        endpoint.name.clone().or_else(|| endpoint.comm.clone())
+        endpoint.label().map(str::to_owned)
     }
 
     pub(super) fn in_flight(&self) -> &[OpenCall] {

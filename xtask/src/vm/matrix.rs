@@ -101,6 +101,7 @@ pub(crate) fn test(kernel: &str, keep: bool) -> Result<()> {
         kvm: false,
         keep,
         show: false,
+        root: None,
     };
     let outcome = guest.run()?;
     match judge(&outcome) {
