@@ -586,18 +586,3 @@ fn a_response_may_be_read_after_its_server_is_gone() {
     assert!(host.calls[1].loss.is_empty());
     assert!(host.calls[1].response.unwrap().last_read.is_some());
 }
-
-#[test]
-fn a_stream_that_its_reader_closed_unread_is_forgotten() {
-    let mut host = Host::new();
-    host.handshake();
-    host.exit(SERVER);
-    let open = |host: &Host| host.tracker.stream_counts().watched;
-    let wait = Limits::default().deserted_wait;
-    host.sleep(wait / 2);
-    assert_eq!(open(&host), 1, "its reader may come yet");
-    host.sleep(wait);
-    assert_eq!(open(&host), 0);
-    let stats = host.finish();
-    assert_eq!(stats.streams_evicted, 0);
-}
