@@ -15,8 +15,9 @@ use crate::stream::Sampling;
 const TAIL: u64 = 4096;
 /// Budget of one syscall on a stream without a verdict.
 const UNJUDGED_BUDGET: u64 = 16 * 1024;
-/// Steps through segments and pieces. The default budget needs 25 for one contiguous buffer.
-const MAX_STEPS: u32 = 48;
+/// Steps through segments and pieces: two for each of 128 small buffers. Servers that frame events write as many as 64
+/// at once; the default budget needs 25 for one contiguous buffer.
+const MAX_STEPS: u32 = 256;
 
 /// Where a syscall's bytes lie in user memory: one buffer, an iovec of them, or several messages
 /// with an iovec each.
@@ -221,6 +222,16 @@ impl Extent {
             _padding: 0,
         }
     }
+
+    /// Bytes that are to be captured yet.
+    #[inline(always)]
+    fn left(&self) -> u64 {
+        if self.at < self.head {
+            (self.head - self.at) + (self.end - self.tail)
+        } else {
+            self.end - self.at.max(self.tail).min(self.end)
+        }
+    }
 }
 
 /// Ships the bytes of the record in the scratch memory at `depth` that lie in its segments, as
@@ -243,6 +254,9 @@ pub(crate) fn ship(depth: u32, sampling: Sampling) {
     };
     if extent.complete == 0 {
         // Metadata only, or the pieces ended early: say that no more will come.
+        if sampling != Sampling::Metadata {
+            count(Counter::Scattered, extent.left());
+        }
         record.at = extent.at as u32;
         record.flags |= extent.first | flags::LAST;
         record.header.captured = 0;

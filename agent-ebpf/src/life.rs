@@ -44,6 +44,25 @@ pub(crate) fn process_exit(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// mark_victim(task, uid), until 6.8 mark_victim(pid): the kernel kills for want of memory, in the
+/// thread that wanted some.
+#[raw_tracepoint(tracepoint = "mark_victim")]
+pub(crate) fn victim_marked(ctx: RawTracePointContext) -> i32 {
+    let victim: u64 = ctx.arg(0);
+    // No address is that low, no id that high.
+    let tgid = if victim >> 32 == 0 {
+        Some(victim as u32)
+    } else {
+        walk::read_field(victim, &globals::TASK_TGID)
+    };
+    if let Some(tgid) = tgid
+        && scope::contains(tgid)
+    {
+        life(Kind::OomKill, tgid, tgid, 0, Wake::Now);
+    }
+    0
+}
+
 #[inline(always)]
 fn forked(ctx: &RawTracePointContext) -> Option<()> {
     let parent: u64 = ctx.arg(0);

@@ -76,6 +76,26 @@ mod number {
 }
 
 impl Syscall {
+    /// A number of this syscall: of those that move bytes alike the first.
+    #[inline(always)]
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Read => number::READ,
+            Self::RecvFrom => number::RECVFROM,
+            Self::ReadVector => number::READV,
+            Self::RecvMsg => number::RECVMSG,
+            Self::RecvMmsg => number::RECVMMSG,
+            Self::Write => number::WRITE,
+            Self::WriteVector => number::WRITEV,
+            Self::SendMsg => number::SENDMSG,
+            Self::SendMmsg => number::SENDMMSG,
+            Self::Splice => number::SPLICE,
+            Self::Tee => number::TEE,
+            Self::VmSplice => number::VMSPLICE,
+            Self::SendFile => number::SENDFILE,
+        }
+    }
+
     /// The data syscall of this number; `None` for every other.
     #[inline(always)]
     pub(crate) fn from_number(nr: u32) -> Option<Self> {

@@ -8,6 +8,7 @@ use aya_ebpf::programs::{FEntryContext, FExitContext};
 
 use crate::scope::Thread;
 use crate::syscall::Syscall;
+use crate::time::syscalls;
 use crate::{arch, data, globals, mapping};
 
 #[inline(always)]
@@ -24,11 +25,13 @@ macro_rules! trampolines {
             #[fentry]
             pub(crate) fn $enter(_ctx: FEntryContext) -> i32 {
                 data::entered(Syscall::$syscall);
+                syscalls::entered(Syscall::$syscall.number());
                 0
             }
 
             #[fexit]
             pub(crate) fn $leave(ctx: FExitContext) -> i32 {
+                syscalls::left();
                 // The function takes its registers; its result follows its one argument.
                 if let Some((thread, entered)) = data::leaving()
                     && let Some(registers) = registers(&ctx)

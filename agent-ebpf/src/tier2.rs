@@ -4,12 +4,14 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 
 use crate::syscall::Syscall;
+use crate::time::syscalls;
 use crate::{arch, data, mapping};
 
 /// sys_enter(regs, number).
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub(crate) fn sys_enter(ctx: RawTracePointContext) -> i32 {
     let number: u32 = ctx.arg(1);
+    syscalls::entered(number);
     if let Some(syscall) = Syscall::from_number(number) {
         data::entered(syscall);
     } else if mapping::is_mmap(number) {
@@ -21,6 +23,8 @@ pub(crate) fn sys_enter(ctx: RawTracePointContext) -> i32 {
 /// sys_exit(regs, return value).
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub(crate) fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    // First: a request that is read begins a new account.
+    syscalls::left();
     let Some((thread, entered)) = data::leaving() else {
         return 0;
     };

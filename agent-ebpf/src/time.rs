@@ -8,6 +8,7 @@
 
 pub(crate) mod ledger;
 mod switch;
+pub(crate) mod syscalls;
 
 use agent_abi::{Counter, ENTRY_SLOTS, MAX_TIMED_PROCESSES, MAX_TIMED_THREADS, TIMED_SLOTS, Totals, flags};
 use aya_ebpf::bindings::BPF_NOEXIST;
@@ -201,6 +202,13 @@ pub(crate) extern "C" fn account(depth: u32) -> u32 {
     record.totals.bytes = process.bytes;
     record.totals.faults = process.faults + faults_since(task, walk::current_task());
     record.flags |= flags::TIMED;
+    if record.flags & flags::UNJUDGED == 0 {
+        if record.flags & flags::READ != 0 {
+            syscalls::begin(task.slot, tgid, record.exited);
+        } else {
+            syscalls::tell_syscalls(task.slot, pid_tgid, record.entered);
+        }
+    }
     let written = if record.flags & flags::READ == 0 {
         record.entered
     } else {

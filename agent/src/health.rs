@@ -7,7 +7,9 @@ use std::io;
 use mcp_proto::Nanos;
 
 use crate::calls::{Output, Party, Survey};
-use crate::flags::{ActiveFlag, AgentInput, CallInput, Engine, FaultInput, FlagEvent, InFlight, Levels, ProcessRef};
+use crate::flags::{
+    ActiveFlag, AgentInput, CallInput, Engine, FaultInput, FlagEvent, InFlight, Levels, ProcessEvent, ProcessRef,
+};
 use crate::host::{ClockOffset, ProcessSample, SamplerReport, SamplerThread, Settings};
 
 /// Pause between two looks at what is under way.
@@ -101,16 +103,22 @@ impl Health {
                 pending: load.pending,
                 waiting: load.waiting,
                 oldest: load.oldest,
-                last_byte: None,
+                last_byte: load.last_byte,
             };
             self.engine.in_flight(pid, flight, survey.at);
             loads.insert(pid, flight);
         }
+        self.sampler.attend(loads.keys().copied().collect());
         for (pid, _) in std::mem::replace(&mut self.loads, loads) {
             if !self.loads.contains_key(&pid) {
                 self.engine.in_flight(pid, InFlight::default(), survey.at);
             }
         }
+    }
+
+    /// The kernel kills a process for want of memory.
+    pub fn oom_killed(&mut self, pid: u32, at: Nanos) {
+        self.engine.event(pid, ProcessEvent::OomKilled, at);
     }
 
     /// Takes how the agent itself is.

@@ -2,6 +2,8 @@
 
 pub mod catalogue;
 pub mod client;
+pub mod group;
+pub mod hold;
 pub mod http;
 pub mod load;
 pub mod noise;
@@ -13,6 +15,7 @@ pub mod server;
 pub mod spawn;
 pub mod sys;
 pub mod syscalls;
+pub mod took;
 pub mod tools;
 pub mod truth;
 pub mod wire;

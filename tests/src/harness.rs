@@ -2,7 +2,10 @@
 
 mod agent;
 mod calls;
+pub mod causes;
+pub mod events;
 mod guard;
+mod holder;
 mod listening;
 pub mod pair;
 mod posted;
@@ -14,6 +17,7 @@ mod tls;
 pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
 pub use calls::{check_lines, check_perfect, check_score, pick};
 pub use guard::{Guard, output_within, wait_within};
+pub use holder::Holder;
 pub use listening::Listening;
 pub use posted::Posted;
 pub use service::{Running, Service};

@@ -1,155 +1,93 @@
 //! What calls are slow from: one way of spending time at a time, and the right name for it.
 
-use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::fixture::work::{FETCHED, META_CPU, META_WAITED, META_WALL};
+use mcpsonar_tests::fixture::group;
+use mcpsonar_tests::fixture::work::FETCHED;
+use mcpsonar_tests::harness::causes::{caused, enough, full_or, parts_fill_the_window, took};
 use mcpsonar_tests::harness::{Run, Trace, check_lines, pick};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+/// The tools, and for how many milliseconds each works. Those that never leave their control group come last.
+const WORK: &str =
+    "burn:20,pool:20,hold:50,lock:20,fsync:20,starve:10,shell:30,fetch:30,lookup:30,reclaim:30,throttle:5";
 
 /// Calls of each tool.
-const CALLS: usize = 100;
-/// Of those the cause is to be right in so many.
-const RIGHT: usize = 95;
+fn calls() -> usize {
+    full_or(40)
+}
 
-/// Traces calls of a tool.
-fn work(tool: &str, ms: u32) -> Result<Run> {
-    let (calls, ms) = (CALLS.to_string(), ms.to_string());
-    let script = ["--script", "work", "--tool", tool, "--ms", &ms, "--calls", &calls];
-    let run = Trace::new(&format!("causes_{tool}"))?.client(&script, &[])?;
-    check_lines(&run.calls)?;
-    for call in pick(&run.calls, "tool", tool) {
+/// Calls of all tools, traced once for all tests.
+fn worked() -> Result<&'static Run> {
+    static RUN: OnceLock<Result<Run, String>> = OnceLock::new();
+    let trace = || {
+        let calls = calls().to_string();
+        let script = ["--script", "work", "--tool", WORK, "--due", "--calls", &calls];
+        let run = Trace::new("causes")?.client(&script, &[]);
+        group::sweep();
+        let run = run?;
+        check_lines(&run.calls)?;
+        Ok(run)
+    };
+    let run = RUN.get_or_init(|| trace().map_err(|error: anyhow::Error| format!("{error:#}")));
+    run.as_ref().map_err(anyhow::Error::msg)
+}
+
+/// The calls of a tool: each is accounted for in full, and they are due to this.
+fn work(tool: &str, cause: &str) -> Result<Vec<&'static Value>> {
+    let run = worked()?;
+    let of_tool = pick(&run.calls, "tool", tool);
+    for call in &of_tool {
         parts_fill_the_window(call).with_context(|| format!("in {call}"))?;
     }
-    Ok(run)
-}
-
-fn parts_fill_the_window(call: &Value) -> Result<()> {
-    let window = call["parts_us"]["server"].as_f64().context("no server window")?;
-    let causes = call["causes_us"].as_object().context("no causes")?;
-    let parts: Option<Vec<f64>> = causes.values().map(Value::as_f64).collect();
-    let parts = parts.context("a cause is not known")?;
-    ensure!(parts.iter().all(|part| *part >= 0.0), "a negative cause");
-    let sum: f64 = parts.iter().sum();
-    ensure!(
-        (sum - window).abs() <= window / 100.0,
-        "the causes sum to {sum}, the window is {window}"
-    );
-    ensure!(
-        call["shared_window"] == false,
-        "calls one after another share their window"
-    );
-    let dominant = call["dominant_cause"].as_str();
-    let most = causes.iter().find(|(_, part)| part.as_f64() > Some(sum / 2.0));
-    ensure!(dominant == most.map(|(name, _)| &**name), "the dominant cause");
-    Ok(())
-}
-
-/// What a tool said that it took: nanoseconds on a CPU, waiting for one, and in all.
-struct Took {
-    cpu: f64,
-    waited: f64,
-    wall: f64,
-}
-
-fn took(run: &Run) -> Result<HashMap<String, Took>> {
-    let line = |line: &str| -> Result<(String, Took)> {
-        let told: Value = serde_json::from_str(line)?;
-        let number = |key| {
-            told["took"][key]
-                .as_f64()
-                .with_context(|| format!("{line} has no {key}"))
-        };
-        let took = Took {
-            cpu: number(META_CPU)?,
-            waited: number(META_WAITED)?,
-            wall: number(META_WALL)?,
-        };
-        Ok((told["id"].to_string(), took))
-    };
-    run.stdout.lines().map(line).collect()
-}
-
-/// Enough calls have this dominant cause. Where the scheduler itself says that the tool's threads
-/// waited for a CPU most of the time, that is the right one.
-fn caused(run: &Run, tool: &str, cause: &str) -> Result<()> {
-    let calls = pick(&run.calls, "tool", tool);
-    ensure!(calls.len() == CALLS, "{} calls", calls.len());
-    let took = took(run)?;
-    let starved = |call: &Value| {
-        let took = took.get(&call["request_id"].to_string());
-        took.is_some_and(|took| took.waited > took.wall * 0.45)
-    };
-    let is_right = |call: &Value| {
-        call["dominant_cause"] == cause
-            || starved(call) && (call["dominant_cause"] == "run_queue" || call["dominant_cause"].is_null())
-    };
-    let right = calls.iter().filter(|call| is_right(call)).count();
-    let wrong = calls.iter().find(|call| !is_right(call));
-    ensure!(
-        right >= RIGHT,
-        "{right} of {CALLS} calls were due to {cause}; one that was not: {wrong:?}"
-    );
-    Ok(())
+    caused(run, tool, cause, calls())?;
+    Ok(of_tool)
 }
 
 #[test]
 fn computing() -> Result<()> {
-    let run = work("burn", 20)?;
-    caused(&run, "burn", "on_cpu")?;
-    let took = took(&run)?;
-    let mut exact = 0;
-    for call in pick(&run.calls, "tool", "burn") {
-        let took = took
-            .get(&call["request_id"].to_string())
-            .context("a call that nobody made")?;
-        let nanos = |cause: &str| call["causes_us"][cause].as_f64().map(|us| us * 1000.0);
-        let (on_cpu, run_queue) = nanos("on_cpu").zip(nanos("run_queue")).context("no causes")?;
+    let calls = work("burn", "on_cpu")?;
+    let took = took(worked()?)?;
+    enough(&calls, "CPU time right within 3 %", |call| {
+        let Some(took) = took.get(&call["request_id"].to_string()) else {
+            return false;
+        };
+        let nanos = |cause: &str| call["causes_us"][cause].as_f64().map_or(f64::NAN, |us| us * 1000.0);
         let near = |seen: f64, true_: f64| (seen - true_).abs() <= took.cpu * 0.03;
-        exact += usize::from(near(on_cpu, took.cpu) && near(run_queue, took.wall - took.cpu));
-    }
-    // Time that the hypervisor has taken is taken from whom the kernel sees fit.
-    ensure!(
-        exact >= RIGHT,
-        "of {exact} of {CALLS} calls the CPU time was right within 3 %"
-    );
-    Ok(())
+        // Time that the hypervisor has taken is taken from whom the kernel sees fit.
+        near(nanos("on_cpu"), took.cpu) && near(nanos("run_queue"), took.wall - took.cpu)
+    })
 }
 
 #[test]
 fn another_thread_computes() -> Result<()> {
-    caused(&work("pool", 20)?, "pool", "on_cpu")
+    work("pool", "on_cpu").map(drop)
 }
 
 #[test]
 fn sleeping() -> Result<()> {
-    // Its tool is older than the clocks.
-    let run = work("hold", 50)?;
-    let calls = pick(&run.calls, "dominant_cause", "lock_or_timer").len();
-    ensure!(calls >= RIGHT, "{calls} of {CALLS} calls were due to sleep");
-    Ok(())
+    work("hold", "lock_or_timer").map(drop)
 }
 
 #[test]
 fn waiting_for_a_lock() -> Result<()> {
-    caused(&work("lock", 20)?, "lock", "lock_or_timer")
+    work("lock", "lock_or_timer").map(drop)
 }
 
 #[test]
 fn waiting_for_the_disk() -> Result<()> {
-    caused(&work("fsync", 20)?, "fsync", "disk")
+    work("fsync", "disk").map(drop)
 }
 
 #[test]
 fn starving() -> Result<()> {
-    caused(&work("starve", 10)?, "starve", "run_queue")
+    work("starve", "run_queue").map(drop)
 }
 
 #[test]
 fn waiting_for_a_child() -> Result<()> {
-    let run = work("shell", 30)?;
-    caused(&run, "shell", "upstream")?;
-    for call in pick(&run.calls, "tool", "shell") {
+    for call in work("shell", "upstream")? {
         ensure!(
             call["upstreams"][0]["peer"] == "sleep",
             "waited for {}",
@@ -177,9 +115,7 @@ fn waited_for(call: &Value, kind: &str, peer: Option<&str>, ms: f64) -> Result<(
 
 #[test]
 fn waiting_for_another_host() -> Result<()> {
-    let run = work("fetch", 30)?;
-    caused(&run, "fetch", "upstream")?;
-    for call in pick(&run.calls, "tool", "fetch") {
+    for call in work("fetch", "upstream")? {
         waited_for(call, "connection", None, 30.0)?;
         let upstream = &call["upstreams"][0];
         ensure!(upstream["bytes"] == FETCHED, "moved {}", upstream["bytes"]);
@@ -190,17 +126,20 @@ fn waiting_for_another_host() -> Result<()> {
 
 #[test]
 fn waiting_for_a_name_server() -> Result<()> {
-    let run = work("lookup", 30)?;
-    caused(&run, "lookup", "upstream")?;
-    for call in pick(&run.calls, "tool", "lookup") {
+    for call in work("lookup", "upstream")? {
         waited_for(call, "lookup", Some("slow.test"), 30.0)?;
     }
     Ok(())
 }
 
 #[test]
+fn waiting_for_memory() -> Result<()> {
+    work("reclaim", "memory").map(drop)
+}
+
+#[test]
 fn being_throttled() -> Result<()> {
-    caused(&work("throttle", 5)?, "throttle", "throttled")
+    work("throttle", "throttled").map(drop)
 }
 
 /// How much of the latency these parts hold.
@@ -211,26 +150,35 @@ fn share(call: &Value, parts: &[&str]) -> f64 {
 
 #[test]
 fn being_overloaded() -> Result<()> {
-    let script = ["--script", "overload", "--calls", "100", "--ms", "5"];
+    let count = calls().to_string();
+    let script = ["--script", "overload", "--calls", &count, "--ms", "5"];
     let run = Trace::new("causes_overload")?.client(&script, &["--read-size", "4096"])?;
-    let calls = pick(&run.calls, "tool", "hold");
+    let of_tool = pick(&run.calls, "tool", "hold");
+    ensure!(of_tool.len() == calls(), "{} calls", of_tool.len());
     // The server's buffer may have the beginning of a request long before its end.
-    let queued = |call: &&&Value| share(call, &["request_queue", "transfer"]) > 0.5;
-    let right = calls.iter().filter(queued).count();
-    ensure!(
-        calls.len() == CALLS && right >= RIGHT,
-        "{right} of {} calls waited to be read",
-        calls.len()
-    );
-    Ok(())
+    enough(&of_tool, "waited to be read", |call| {
+        share(call, &["request_queue", "transfer"]) > 0.5
+    })
 }
 
 #[test]
 fn a_client_that_does_not_read() -> Result<()> {
+    let count = calls().to_string();
+    let script = ["--script", "unread", "--calls", &count, "--ms", "30"];
+    let run = Trace::new("causes_unread")?.client(&script, &[])?;
+    let of_tool = pick(&run.calls, "tool", "big");
+    ensure!(of_tool.len() == calls(), "{} calls", of_tool.len());
+    enough(&of_tool, "answer lay unread", |call| {
+        share(call, &["response_queue", "transfer"]) > 0.5
+    })
+}
+
+#[test]
+fn a_client_that_does_not_read_several_answers() -> Result<()> {
     let run = Trace::new("causes_slowread")?.client(&["--script", "slowread"], &[])?;
     let calls = pick(&run.calls, "tool", "big");
-    // The first answer may be read by a read that was under way. The second fills the pipe; the others
-    // are written to one that is full, and their server cannot begin before.
+    // The first answer may be read by a read that was under way. The others are written to a pipe that
+    // is full, and their server cannot begin before.
     let unread = |call: &&&Value| share(call, &["response_queue", "transfer"]) > 0.5;
     let blocked = |call: &&&Value| call["dominant_cause"] == "blocked_write";
     let (unread, blocked) = (
@@ -242,5 +190,23 @@ fn a_client_that_does_not_read() -> Result<()> {
         "of {} answers {unread} lay unread, and {blocked} calls waited for the pipe",
         calls.len()
     );
+    Ok(())
+}
+
+#[test]
+fn a_client_that_gives_up() -> Result<()> {
+    let count = calls().to_string();
+    let thresholds = json!({ "flags": { "client_timed_out": { "warn": calls() - 1, "min_wait_ms": 30 } } });
+    let trace = Trace::new("causes_impatient")?.flags(&thresholds.to_string())?;
+    let run = trace.client(&["--script", "impatient", "--calls", &count, "--ms", "40"], &[])?;
+    let of_tool = pick(&run.calls, "tool", "sleep");
+    ensure!(of_tool.len() == calls(), "{} calls", of_tool.len());
+    enough(&of_tool, "given up by the client", |call| {
+        call["outcome"] == "cancelled" && call["latency_us"].as_f64() >= Some(40_000.0)
+    })?;
+    for flag in ["client_timed_out", "response_after_cancel"] {
+        let raised = |event: &Value| event["event"] == "raised" && event["flag"] == flag;
+        ensure!(trace.events()?.iter().any(raised), "{flag} was not raised");
+    }
     Ok(())
 }

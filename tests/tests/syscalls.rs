@@ -1,7 +1,7 @@
 //! Every system call that carries messages, and messages cut at every kind of place.
 
-use anyhow::{Result, ensure};
-use mcpsonar_tests::fixture::score::score;
+use anyhow::{Result, bail, ensure};
+use mcpsonar_tests::fixture::score::{Score, score};
 use mcpsonar_tests::harness::{Run, Trace, check_lines, check_perfect};
 
 fn exact(name: &str, client: &[&str], server: &[&str]) -> Result<Run> {
@@ -28,6 +28,7 @@ way! {
     pipe_read_threads: "pipe" "--read" "threads";
     pipe_read_small: "pipe" "--read-size" "100";
     pipe_writev: "pipe" "--write" "writev";
+    pipe_write_scattered: "pipe" "--write" "scattered";
     pipe_pwritev2: "pipe" "--write" "pwritev2";
     pipe_write_threads: "pipe" "--write" "threads";
     pair_read: "pair" "--read" "read";
@@ -37,6 +38,7 @@ way! {
     pair_recvmsg: "pair" "--read" "recvmsg";
     pair_read_threads: "pair" "--read" "threads";
     pair_writev: "pair" "--write" "writev";
+    pair_write_scattered: "pair" "--write" "scattered";
     pair_pwritev2: "pair" "--write" "pwritev2";
     pair_send: "pair" "--write" "send";
     pair_sendmsg: "pair" "--write" "sendmsg";
@@ -81,16 +83,32 @@ fn seven_messages_in_one_read_and_in_one_write() -> Result<()> {
 /// Sizes around every bound, up to 10 MB, in one write or many. What is within the budget of 256 KiB a system call is
 /// exact; what is more may be lost when the ring is full, and then the call says so.
 fn sizes(name: &str, client: &[&str], server: &[&str]) -> Result<()> {
+    /// An agent that gets no CPU for long loses the beginnings of calls too, and says so. Then there is
+    /// nothing to be checked but that.
+    const ATTEMPTS: u32 = 5;
     let client: Vec<&str> = ["--script", "big"].iter().chain(client).copied().collect();
-    let run = Trace::new(name)?.client(&client, server)?;
+    for _ in 0..ATTEMPTS {
+        let run = Trace::new(name)?.client(&client, server)?;
+        let dropped = run.stats["counters"]["ring_dropped"].as_u64().unwrap_or(0);
+        let score = whole(&run, dropped)?;
+        if score.matched == score.truth {
+            return Ok(());
+        }
+        ensure!(dropped > 0, "the ring lost nothing, but: {score:?}");
+        println!("{dropped} records were dropped, and calls with them: again");
+    }
+    bail!("records were dropped in each of {ATTEMPTS} runs: is this machine too busy?")
+}
+
+/// Whether what was seen of a run is right, or says that it is not.
+fn whole(run: &Run, dropped: u64) -> Result<Score> {
     check_lines(&run.calls)?;
     let score = score(&run.truth, &run.calls);
-    ensure!(score.matched == score.truth && score.extra == 0, "{score:?}");
+    ensure!(score.extra == 0, "{score:?}");
     ensure!(
         score.silently_wrong == 0,
         "calls are wrong and do not say that they were touched by a loss: {score:?}"
     );
-    let dropped = run.stats["counters"]["ring_dropped"].as_u64().unwrap_or(0);
     ensure!(
         dropped > 0 || (score.perfect() && score.bytes_accuracy >= 1.0),
         "the ring lost nothing, but: {score:?}"
@@ -106,7 +124,7 @@ fn sizes(name: &str, client: &[&str], server: &[&str]) -> Result<()> {
             "a call within the budget is touched by a loss: {call}"
         );
     }
-    Ok(())
+    Ok(score)
 }
 
 #[test]

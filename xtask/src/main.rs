@@ -17,6 +17,7 @@ mod pictures;
 mod repo;
 mod setup;
 mod sh;
+mod soak;
 mod test;
 mod tidy;
 mod vm;
@@ -43,12 +44,15 @@ enum Verb {
     Dashboards(dashboards::Args),
     Deploy(deploy::Args),
     Pictures(pictures::Args),
+    Queries(pictures::QueriesArgs),
     Chart(chart::Args),
     Dist(dist::Args),
     Bench(bench::Args),
     Vm(vm::Args),
     VmTest(vm::TestArgs),
+    VmPackage(vm::PackageArgs),
     Fuzz(fuzz::Args),
+    Soak(soak::Args),
     Tidy(tidy::Args),
 }
 
@@ -64,10 +68,13 @@ fn main() -> ExitCode {
         Verb::Dist(args) => dist::main(&args),
         Verb::Docs(args) => docs::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
+        Verb::Queries(args) => pictures::queries_main(&args),
         Verb::Pictures(args) => pictures::main(&args),
         Verb::Test(args) => test::main(&args),
+        Verb::Soak(args) => soak::main(&args),
         Verb::Tidy(args) => tidy::main(&args),
         Verb::Vm(args) => vm::main(&args),
+        Verb::VmPackage(args) => vm::package_main(&args),
         Verb::VmTest(args) => vm::test_main(&args),
     };
     match done {

@@ -5,10 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{build, chart, dashboards, deploy, dist, fuzz, repo, setup, sh, tidy, vm};
+use crate::{apt, build, chart, dashboards, deploy, dist, fuzz, pictures, repo, setup, sh, tidy, vm};
 
 /// The status with which the agent says that it lacks privilege.
 const INSUFFICIENT_PRIVILEGE: i32 = 4;
+
+/// How long every query of the dashboards and rules may be without its answer; most of the time all have
+/// one sooner.
+const QUERIES: Duration = Duration::from_secs(90);
+const QUERIES_LONG: Duration = Duration::from_secs(300);
 
 /// Checks everything: format, lints, licences, tests, this kernel, other kernels
 #[derive(Debug, clap::Args)]
@@ -130,6 +135,12 @@ fn steps(args: &Args, run: &mut Run) {
         run.leave_out("end-to-end tests on this kernel: --no-root was given");
     } else {
         run.step("end to end", || end_to_end(args));
+        if checks {
+            let patience = if args.long { QUERIES_LONG } else { QUERIES };
+            run.step("queries", || {
+                pictures::check_queries(&repo::release("mcpsonar"), patience).map(nothing_counted)
+            });
+        }
     }
     if args.no_vm {
         run.leave_out("virtual machines: --no-vm was given");
@@ -138,6 +149,13 @@ fn steps(args: &Args, run: &mut Run) {
             run.step(&format!("kernel {kernel}"), || {
                 vm::test(kernel, false).map(|()| Counts { passed: 1, failed: 0 })
             });
+        }
+        if args.long {
+            run.step("package under systemd", || {
+                vm::test_package(vm::DEFAULT_KERNELS[0], false).map(|()| Counts { passed: 1, failed: 0 })
+            });
+        } else {
+            run.leave_out("the .deb under systemd in a virtual machine: `cargo xtask vm-package`, or --long");
         }
     }
 }
@@ -203,6 +221,11 @@ fn end_to_end(args: &Args) -> Result<Counts> {
         "--release",
         "--no-fail-fast",
     ]);
+    // What the report on a fleet asks.
+    cargo.env(
+        "MCPSONAR_VICTORIA_METRICS",
+        apt::program("victoria-metrics", "victoria-metrics")?,
+    );
     if args.long {
         cargo.env("MCPSONAR_LONG", "1");
     }

@@ -26,11 +26,13 @@ pub enum Counter {
     TimeTableFull = 9,
     /// Waits for other hosts left out: the process has too many.
     WaitsUntold = 10,
+    /// Bytes left out because they lie in more buffers than are followed, or in one that could not be read.
+    Scattered = 11,
 }
 
 impl Counter {
     /// Every counter, in order of index.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Records,
         Self::RingFull,
         Self::RingFullBytes,
@@ -42,6 +44,7 @@ impl Counter {
         Self::ScratchBusy,
         Self::TimeTableFull,
         Self::WaitsUntold,
+        Self::Scattered,
     ];
 
     /// Stable name for output.
@@ -59,6 +62,7 @@ impl Counter {
             Self::ScratchBusy => "scratch_busy",
             Self::TimeTableFull => "time_table_full",
             Self::WaitsUntold => "waits_untold",
+            Self::Scattered => "scattered_bytes",
         }
     }
 }

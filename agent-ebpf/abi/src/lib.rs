@@ -19,12 +19,13 @@ pub use map::{
 };
 pub use record::{
     ANSWER_MAX, ARGS_MAX, BindRecord, CHUNK_SIZES, Chunk, DataRecord, ExecRecord, Header, Kind, LifeRecord,
-    LookupRecord, SocketEvent, SocketRecord, Tcp, WaitKind, WaitRecord, flags,
+    LookupRecord, SYSCALL_BUCKETS, SYSCALL_FIRST_BUCKET, SYSCALL_SLOTS, SocketEvent, SocketRecord, SyscallUse,
+    SyscallsRecord, Tcp, WaitKind, WaitRecord, flags,
 };
 #[cfg(feature = "user")]
-pub use record::{DecodeError, Record};
+pub use record::{DecodeError, Record, SyscallsView};
 pub use time::{MAX_TIMED_PROCESSES, MAX_TIMED_THREADS, TIMED_SLOTS, Times, Totals};
 pub use tunable::{ABSENT, FIELDS, Field, global};
 
 /// Version of the layouts below.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;

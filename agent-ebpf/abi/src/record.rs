@@ -24,6 +24,10 @@ pub enum Kind {
     Mapped = 7,
     /// A [`WaitRecord`], of a DNS lookup followed by the answer: a process waited for another host.
     Wait = 8,
+    /// A [`LifeRecord`]: the kernel has chosen a process to be killed for want of memory; `value` is 0.
+    OomKill = 9,
+    /// A [`SyscallsRecord`]: in which system calls a process was since its latest request.
+    Syscalls = 10,
 }
 
 /// What every record begins with.
@@ -238,6 +242,42 @@ pub struct LookupRecord {
     pub answer: [u8; ANSWER_MAX],
 }
 
+/// System calls that a [`SyscallsRecord`] tells of: a power of two.
+pub const SYSCALL_SLOTS: usize = 16;
+/// Durations of system calls that are told apart, see [`SyscallUse::buckets`].
+pub const SYSCALL_BUCKETS: usize = 24;
+/// Durations below two to this power, in nanoseconds, are in the first bucket.
+pub const SYSCALL_FIRST_BUCKET: u32 = 10;
+
+/// How often and how long threads of a process were in one system call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyscallUse {
+    /// 1 more than its number; 0 for an empty slot.
+    pub number: u64,
+    /// How often it was left.
+    pub count: u64,
+    /// Nanoseconds, of all threads together.
+    pub ns: u64,
+    /// How often by how long: below 1024 ns, then each up to twice as long as the one before; the last
+    /// has all that is longer.
+    pub buckets: [u32; SYSCALL_BUCKETS],
+}
+
+/// In which system calls a process was between a request and what it wrote then.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyscallsRecord {
+    /// Kind [`Kind::Syscalls`]; the thread is that which writes.
+    pub header: Header,
+    /// When the request was read, CLOCK_MONOTONIC nanoseconds.
+    pub from: u64,
+    /// When the write began.
+    pub to: u64,
+    /// In no order.
+    pub uses: [SyscallUse; SYSCALL_SLOTS],
+}
+
 /// A process was created or has ended.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,4 +352,4 @@ const _: () = {
 #[cfg(feature = "user")]
 mod decode;
 #[cfg(feature = "user")]
-pub use decode::{DecodeError, Record};
+pub use decode::{DecodeError, Record, SyscallsView};

@@ -130,6 +130,8 @@ pub(crate) struct Connection {
     pub(crate) tasks: Option<Box<Tasks>>,
     /// Not everything was seen: an unknown id is no fault of the peers.
     pub(crate) incomplete: bool,
+    /// A stream of answers was lost: what is never answered may have been.
+    pub(crate) is_deaf: bool,
     /// The stream that holds responses whose requests have not come.
     pub(crate) early: Option<StreamId>,
     /// The reader's count of a stream cannot be brought together with the writer's.
@@ -162,6 +164,7 @@ impl Connection {
             from_server: Originator::default(),
             tasks: None,
             incomplete: false,
+            is_deaf: false,
             early: None,
             unaligned_requests: false,
             unaligned_responses: false,
@@ -233,6 +236,14 @@ impl Connection {
         }
     }
 
+    /// Answers went missing; if all that are to come did too, the connection `is_deaf` from here on.
+    pub(crate) fn lost_answers(&mut self, is_deaf: bool) {
+        self.is_deaf |= is_deaf;
+        for call in self.calls.iter_mut().filter(|call| call.answered.is_none()) {
+            note(&mut call.call.loss, Loss::Gap);
+        }
+    }
+
     /// The writer's instants of a half are settled.
     pub(crate) fn written(&mut self, slot: Slot, part: Part, (first, last): Ends) {
         let Some(it) = self.calls.get_mut(slot) else {
@@ -295,7 +306,7 @@ impl Connection {
 
     /// Ends a call that was not answered.
     pub(crate) fn end(&mut self, slot: Slot, outcome: Outcome, ended: Nanos, output: &mut Output) {
-        let Some(it) = self.calls.remove(slot) else {
+        let Some(mut it) = self.calls.remove(slot) else {
             return;
         };
         if it.answered_before.is_some() && !it.response_written {
@@ -309,6 +320,9 @@ impl Connection {
             && originator.by_token(token) == Some(slot)
         {
             originator.names().tokens.remove(token);
+        }
+        if self.is_deaf && outcome == Outcome::Pending {
+            note(&mut it.call.loss, Loss::Gap);
         }
         self.emit(it, outcome, ended, output);
     }

@@ -69,10 +69,25 @@ impl Tracker {
             self.end_if_clear(connection, false, at);
         }
         for id in used {
-            if self.streams.get(&id).is_some_and(|stream| stream.is_finished()) {
+            let Some(stream) = self.streams.get(&id) else {
+                continue;
+            };
+            if stream.is_finished() {
                 self.end_of_bytes(id, at);
                 self.remove_stream(id);
+            } else if stream.writers.are_gone() {
+                let deadline = at.saturating_add(self.output.limits.deserted_wait);
+                self.timers.push(Reverse((deadline, Timer::Deserted(id))));
             }
+        }
+    }
+
+    /// Forgets a stream to which nobody has written since all who did have ended.
+    fn leave_deserted(&mut self, id: StreamId, at: Nanos) {
+        if self.streams.get(&id).is_some_and(|stream| stream.writers.are_gone()) {
+            self.end_of_bytes(id, at);
+            self.flush_answered(id);
+            self.remove_stream(id);
         }
     }
 
@@ -182,6 +197,7 @@ impl Tracker {
             match timer {
                 Timer::Instants(id) => self.stop_waiting(id, now),
                 Timer::Link(id) => self.link_timeout(id, now),
+                Timer::Deserted(id) => self.leave_deserted(id, now),
                 Timer::Ending(id) => {
                     if let Some(connection) = self.connections.get_mut(&id) {
                         connection.ending().waits = false;

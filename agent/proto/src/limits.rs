@@ -104,6 +104,8 @@ pub struct Limits {
     pub seen_side_wait: Nanos,
     /// How long the end of a stream waits for the exit of a process that would explain it.
     pub exit_grace: Nanos,
+    /// How long a stream whose writers have all ended waits for its reader, who may have closed it unread.
+    pub deserted_wait: Nanos,
 
     /// Longest header block of HTTP/2 that is read, in bytes.
     pub h2_block_bytes: usize,
@@ -163,6 +165,7 @@ impl Default for Limits {
             unseen_side_wait: 1_000 * MS,
             seen_side_wait: 30_000 * MS,
             exit_grace: 200 * MS,
+            deserted_wait: 120_000 * MS,
             h2_block_bytes: 64 * 1024,
             h2_streams: 2048,
             hpack_table_bytes: 64 * 1024,

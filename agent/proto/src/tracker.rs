@@ -51,6 +51,8 @@ pub(crate) enum Timer {
     Ending(ConnectionId),
     /// A connection that carries HTTP has ended, or responses on it wait for their requests.
     Link(PairId),
+    /// Everybody who wrote to the stream has ended, and its reader has not read the end.
+    Deserted(StreamId),
 }
 
 impl Tracker {

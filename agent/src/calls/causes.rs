@@ -27,6 +27,7 @@ use mcp_proto::Nanos;
 use serde::Serialize;
 
 use super::record::Causes;
+use super::syscalls::SyscallTime;
 
 /// Waits that are kept of one call.
 const MAX_WAITS: usize = 32;
@@ -142,6 +143,8 @@ pub struct Account {
     pub dominant: Option<&'static str>,
     /// Whom the process waited for, the longest wait first.
     pub upstreams: Vec<Upstream>,
+    /// In which system calls it was, the longest first; empty where that is not known.
+    pub syscalls: Vec<SyscallTime>,
     /// The waits themselves in order of their beginning, the longest of them.
     pub waits: Vec<UpstreamWait>,
     /// What the process used.
@@ -217,6 +220,7 @@ pub fn account(window: &Window<'_>) -> Account {
         },
         dominant,
         upstreams: upstreams(window),
+        syscalls: Vec::new(),
         waits: longest(window),
         resources: Some(resources(window)),
     }

@@ -14,6 +14,7 @@ pub mod recording;
 mod sessions;
 mod sockets;
 pub mod survey;
+pub mod syscalls;
 pub mod trace_id;
 mod upstreams;
 mod windows;

@@ -3,7 +3,7 @@
 
 mod bytes;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use agent_abi::{Record, VerdictCode, VerdictEntry};
@@ -22,6 +22,9 @@ use super::upstreams::Upstreams;
 use super::windows::Windows;
 use crate::host::{ClockOffset, FactsSource, ProcessFacts, Processes};
 use crate::sink::Losses;
+
+/// Processes of which it is kept when they last moved a byte.
+const MAX_MOVED: usize = 8192;
 
 /// Something to be told to the outside.
 #[derive(Debug)]
@@ -69,8 +72,12 @@ pub struct Pipeline<S> {
     upstreams: Upstreams,
     pub(super) origin: Origin,
     selection: Selection,
+    /// When processes last moved a byte of a stream that may be MCP.
+    pub(super) moved: HashMap<u32, Nanos>,
     /// Processes with sockets that carry TLS.
     sealed: Vec<u32>,
+    /// Processes that the kernel kills for want of memory, and since when.
+    oom_kills: Vec<(u32, Nanos)>,
     /// The latest instant of any record.
     latest: Nanos,
     outputs: VecDeque<Output>,
@@ -97,7 +104,9 @@ impl<S: FactsSource> Pipeline<S> {
             upstreams: Upstreams::default(),
             origin,
             selection,
+            moved: HashMap::new(),
             sealed: Vec::new(),
+            oom_kills: Vec::new(),
             latest: 0,
             outputs: VecDeque::new(),
             undecodable: 0,
@@ -125,6 +134,11 @@ impl<S: FactsSource> Pipeline<S> {
             }
             Record::Exit(exit) => self.exited(exit.header.tgid, exit.value, exit.at),
             Record::Wait(wait, answer) => self.upstreams.record(&wait, answer),
+            Record::Syscalls(told) => {
+                let uses = told.uses();
+                self.windows.syscalls.record(told.header.tgid, told.from, told.to, uses);
+            }
+            Record::OomKill(kill) => self.oom_kills.push((kill.header.tgid, kill.at)),
             // That is the sensor's business.
             Record::Mapped(_) => {}
         }
@@ -188,6 +202,12 @@ impl<S: FactsSource> Pipeline<S> {
         std::mem::take(&mut self.sealed)
     }
 
+    /// Processes that the kernel has chosen to kill for want of memory since the last time this was
+    /// asked, and when.
+    pub fn take_oom_kills(&mut self) -> Vec<(u32, Nanos)> {
+        std::mem::take(&mut self.oom_kills)
+    }
+
     /// The next call or fault.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -249,6 +269,7 @@ impl<S: FactsSource> Pipeline<S> {
     fn exited(&mut self, pid: u32, status: u32, at: Nanos) {
         self.programs.exited(pid);
         self.upstreams.exited(pid);
+        self.moved.remove(&pid);
         self.children.exited(pid, status, at);
         if let Some(process) = self.processes.exited(pid, at) {
             self.tracker.process_exited(process, at);

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use super::{
     causes::{Account, Resources, Upstream, UpstreamWait},
     parts::{Instants, Parts, micros},
+    syscalls::SyscallTime,
     trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId, session_id},
 };
 use crate::host::{ClockOffset, ProcessFacts};
@@ -95,6 +96,8 @@ pub struct CallRecord {
     pub dominant_cause: Option<&'static str>,
     /// Whom the server waited for.
     pub upstreams: Vec<Upstream>,
+    /// In which system calls the server was meanwhile.
+    pub syscalls: Vec<SyscallTime>,
     /// Whether other calls of the server overlap it, and share its causes.
     pub shared_window: bool,
     /// What the server's process used meanwhile.
@@ -279,6 +282,7 @@ impl CallRecord {
             causes_us: account.causes,
             dominant_cause: account.dominant,
             upstreams: account.upstreams,
+            syscalls: account.syscalls,
             shared_window: shared,
             resources: account.resources,
             loss: call.loss,

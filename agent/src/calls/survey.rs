@@ -44,6 +44,8 @@ pub struct Load {
     pub waiting: u32,
     /// When the oldest began, CLOCK_MONOTONIC.
     pub oldest: Option<Nanos>,
+    /// When it last read or wrote a byte of MCP: progress is a sign of life.
+    pub last_byte: Option<Nanos>,
 }
 
 /// A conversation that is open.
@@ -109,6 +111,7 @@ impl<S: FactsSource> Pipeline<S> {
             let load = survey.loads.entry(pid).or_default();
             load.pending += 1;
             load.waiting += u32::from(it.stage == Stage::Unread);
+            load.last_byte = self.moved.get(&pid).copied();
             load.oldest = Some(load.oldest.map_or(it.call.ended, |oldest| oldest.min(it.call.ended)));
         }
         open.sort_by_key(|it| it.call.ended);

@@ -7,6 +7,7 @@ use mcp_proto::{Call, Direction, Nanos, ProcessId};
 
 use super::causes::{Account, Snapshot, Window, account};
 use super::children::Children;
+use super::syscalls::Syscalls;
 use super::upstreams::Upstreams;
 
 /// Snapshots that are kept; the oldest give way, and the calls that began with them have no causes.
@@ -27,6 +28,7 @@ type Instant = (u32, Nanos);
 pub(super) struct Windows {
     snapshots: HashMap<Instant, Snapshot>,
     ages: VecDeque<Instant>,
+    pub(super) syscalls: Syscalls,
     served: BTreeMap<ProcessId, VecDeque<(Nanos, Nanos)>>,
     /// Calls whose totals had given way.
     pub(super) evicted: u64,
@@ -106,7 +108,12 @@ impl Windows {
             shared,
             waits: &waits,
         };
-        Some((account(&window), shared))
+        let syscalls = self.syscalls.within(pid, from.at, to.at);
+        let account = Account {
+            syscalls,
+            ..account(&window)
+        };
+        Some((account, shared))
     }
 
     /// Notes a window, and says whether an earlier one of the process overlaps it.

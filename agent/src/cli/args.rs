@@ -4,6 +4,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use hyper::header::HeaderValue;
 
 use crate::sink::DEFAULT_PROMETHEUS_ADDRESS;
 
@@ -118,6 +119,9 @@ pub struct TraceArgs {
     /// FILE, one JSON object a line; without --json also say it on the standard error
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub events: Option<PathBuf>,
+    /// Thresholds of flags that differ from the defaults, as JSON: {"flags":{"host_cpu":{"warn":0.9}}}
+    #[arg(long, value_name = "FILE", requires = "events", value_hint = ValueHint::FilePath)]
+    pub thresholds: Option<PathBuf>,
     /// Where else to send calls.
     #[command(flatten)]
     pub otlp: OtlpArgs,
@@ -331,12 +335,31 @@ pub struct ReportArgs {
     /// The length of the period, which ends now: 90m, 24h, 3d
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     pub since: String,
+    /// Ask a Prometheus API (Prometheus, VictoriaMetrics, Mimir) about all agents that it scrapes, not this host's agent
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub prometheus: Option<String>,
+    /// Send this header to the Prometheus API: 'X-Scope-OrgID: team'. Can be given several times
+    #[arg(long, value_name = "NAME: VALUE", requires = "prometheus", value_parser = header)]
+    pub header: Vec<crate::report::Header>,
     /// Print one JSON object
     #[arg(long, conflicts_with = "html")]
     pub json: bool,
     /// Write a self-contained HTML page to FILE
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub html: Option<PathBuf>,
+}
+
+/// A header as it is written in HTTP.
+fn header(text: &str) -> Result<crate::report::Header, String> {
+    let (name, value) = text.split_once(':').ok_or("it is not NAME: VALUE")?;
+    let name = name
+        .trim()
+        .parse()
+        .map_err(|_unnamed| format!("{name} is no name of a header"))?;
+    // What it says may be secret.
+    let mut value = HeaderValue::from_str(value.trim()).map_err(|_unnamed| "the value has control characters")?;
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 /// How to print.

@@ -1,6 +1,6 @@
 //! Flags while tracing: the sampler beside, the engine fed, its events written out.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use mcp_proto::Nanos;
 
 use super::Failure;
 use crate::calls::{Output, Survey};
-use crate::flags::{FlagEvent, Levels, definition};
+use crate::flags::{FlagEvent, FlagsConfig, Levels, definition};
 use crate::health::Health;
 use crate::host::ClockOffset;
 use crate::sink::sanitise;
@@ -24,17 +24,18 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Events to a file, and to the standard error if `aloud`.
+    /// Events to a file, by the thresholds of another if there is one, and to the standard error if `aloud`.
     ///
     /// # Errors
-    /// When the file cannot be created or there is no thread for the sampler.
-    pub(super) fn open(path: &Path, aloud: bool) -> Result<Self, Failure> {
+    /// When the thresholds make no sense, the file cannot be created or there is no thread for the sampler.
+    pub(super) fn open(path: &Path, thresholds: Option<&Path>, aloud: bool) -> Result<Self, Failure> {
+        let levels = thresholds.map_or_else(|| Ok(Levels::default()), levels)?;
         let file = File::create(path).map_err(|source| Failure::File {
             action: "create the file for events",
             path: path.to_owned(),
             source,
         })?;
-        let health = Health::start(Levels::default()).map_err(|source| Failure::Io {
+        let health = Health::start(levels).map_err(|source| Failure::Io {
             what: "cannot start a thread: for the sampler".to_owned(),
             source,
         })?;
@@ -56,6 +57,12 @@ impl Events {
         self.health.output(output);
     }
 
+    /// The kernel kills a process for want of memory.
+    pub(super) fn oom_killed(&mut self, pid: u32, at: Nanos) {
+        self.health.oom_killed(pid, at);
+    }
+
+    /// Whether it is time for [`Events::survey`].
     pub(super) fn wants_survey(&self, now: Nanos) -> bool {
         self.health.wants_survey(now)
     }
@@ -90,6 +97,20 @@ impl Events {
         text.push(b'\n');
         self.file.write_all(&text)
     }
+}
+
+/// The thresholds that a file says.
+fn levels(path: &Path) -> Result<Levels, Failure> {
+    let failed = |source| Failure::File {
+        action: "use the thresholds",
+        path: path.to_owned(),
+        source,
+    };
+    let config: FlagsConfig =
+        serde_json::from_slice(&fs::read(path).map_err(failed)?).map_err(|error| failed(error.into()))?;
+    config
+        .levels()
+        .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))
 }
 
 /// One line for people: what has happened to which flag, about whom, by which value, and what to do.

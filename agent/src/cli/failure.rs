@@ -55,6 +55,9 @@ pub enum Failure {
     /// A recording.
     #[error(transparent)]
     Recording(#[from] RecordingError),
+    /// A report on a fleet.
+    #[error(transparent)]
+    Fleet(#[from] crate::report::FleetError),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
@@ -91,6 +94,7 @@ impl Failure {
             | Self::Otlp(_)
             | Self::Prometheus(_)
             | Self::Recording(_)
+            | Self::Fleet(_)
             | Self::Daemon(_)
             | Self::Io { .. } => 1,
         }

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use super::ask::{ask_all, escape, print_lines};
 use super::{CallsArgs, Failure, FlagsArgs, ReportArgs, pages::print};
+use crate::config::duration as duration_of;
+use crate::host::unix_nanos;
+use crate::report::{Database, Report, html, text};
 use crate::sink::sanitise;
 use crate::sink::text::{column, date_time, duration, time_of_day};
 
@@ -47,8 +50,13 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Failure> {
         (false, Some(_)) => "html",
         (false, None) => "text",
     };
-    let query = format!("/v1/report?since={}&format={format}", escape(&args.since));
-    let mut answer = ask_all(&args.config, &query)?;
+    let mut answer = match &args.prometheus {
+        Some(url) => fleet(url, args)?,
+        None => {
+            let query = format!("/v1/report?since={}&format={format}", escape(&args.since));
+            ask_all(&args.config, &query)?
+        }
+    };
     if args.json {
         answer.push(b'\n');
     }
@@ -64,6 +72,26 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+/// The report on all agents that a Prometheus scrapes, in the format that is asked for.
+fn fleet(url: &str, args: &ReportArgs) -> Result<Vec<u8>, Failure> {
+    let since = duration_of(&args.since)
+        .and_then(|since| u64::try_from(since.as_millis()).ok())
+        .filter(|since| *since > 0)
+        .ok_or_else(|| Failure::Usage(format!("--since {}: not a duration such as 90m, 24h, 3d", args.since)))?;
+    let database = Database::at(url, args.header.clone())?;
+    let to = unix_nanos() / 1_000_000;
+    let report = Report::of_fleet(&database, to.saturating_sub(since), to)?;
+    let text = match (args.json, &args.html) {
+        (true, _) => serde_json::to_string(&report).map_err(|error| Failure::Io {
+            what: "cannot write the report".to_owned(),
+            source: error.into(),
+        })?,
+        (false, Some(_)) => html(&report),
+        (false, None) => text(&report),
+    };
+    Ok(text.into_bytes())
 }
 
 /// Prints flags.

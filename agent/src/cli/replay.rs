@@ -101,7 +101,11 @@ pub(super) fn replay<R: io::BufRead>(
 fn time_of(record: &agent_abi::Record<'_>) -> u64 {
     match record {
         agent_abi::Record::Data(data, _) => data.exited,
-        agent_abi::Record::Fork(life) | agent_abi::Record::Exit(life) | agent_abi::Record::Mapped(life) => life.at,
+        agent_abi::Record::Fork(life)
+        | agent_abi::Record::Exit(life)
+        | agent_abi::Record::Mapped(life)
+        | agent_abi::Record::OomKill(life) => life.at,
+        agent_abi::Record::Syscalls(account) => account.to,
         agent_abi::Record::Socket(socket) => socket.at,
         agent_abi::Record::Bind(bind) => bind.at,
         agent_abi::Record::Wait(wait, _) => wait.to,
@@ -112,6 +116,7 @@ fn time_of(record: &agent_abi::Record<'_>) -> u64 {
 fn deliver(pipeline: &mut Pipeline<RecordedFacts>, outputs: &mut Outputs) -> Result<(), Failure> {
     // There is no kernel to tell.
     pipeline.take_judgements();
+    pipeline.take_oom_kills();
     pipeline.take_endpoint_judgements();
     pipeline.take_sealed();
     while let Some(output) = pipeline.poll_output() {

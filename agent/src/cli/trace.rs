@@ -38,7 +38,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<u8, Failure> {
         events: args
             .events
             .as_deref()
-            .map(|path| Events::open(path, !args.format.json))
+            .map(|path| Events::open(path, args.thresholds.as_deref(), !args.format.json))
             .transpose()?,
     };
     let observed = block_on(&args.target, &args.capture, &mut calls);
@@ -179,6 +179,12 @@ impl Observer for Calls {
     fn survey(&mut self, survey: &Survey, _losses: &Losses) {
         if let Some(events) = &mut self.events {
             events.survey(survey);
+        }
+    }
+
+    fn oom_killed(&mut self, pid: u32, at: Nanos) {
+        if let Some(events) = &mut self.events {
+            events.oom_killed(pid, at);
         }
     }
 

@@ -112,6 +112,33 @@ const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "kubernetes.pods",
+        otel: None,
+        allowed: "the URL of a list of pods, http://… or https://…, or nothing",
+        about: "Where names and labels of pods come from: a kubelet's https://127.0.0.1:10250/pods, or the API server's /api/v1/pods?fieldSelector=spec.nodeName%3DNAME. Without it nobody is asked.",
+        set: |config, text| {
+            config.pods.url = url(text)?;
+            Some(())
+        },
+        get: |config| config.pods.url.clone().unwrap_or_default(),
+    },
+    Key {
+        name: "kubernetes.token_file",
+        otel: None,
+        allowed: "an absolute path",
+        about: "The token that is shown there, if the file exists.",
+        set: |config, text| absolute(text).map(|path| config.pods.token_file = path),
+        get: |config| config.pods.token_file.display().to_string(),
+    },
+    Key {
+        name: "kubernetes.ca_file",
+        otel: None,
+        allowed: "an absolute path",
+        about: "The authorities that are believed there; where the file does not exist, those of the system.",
+        set: |config, text| absolute(text).map(|path| config.pods.ca_file = path),
+        get: |config| config.pods.ca_file.display().to_string(),
+    },
+    Key {
         name: "log.level",
         otel: None,
         allowed: "off, error, warn, info, debug or trace",
@@ -135,6 +162,15 @@ const KEYS: &[Key] = &[
         get: |config| if config.log_json { "json" } else { "text" }.to_owned(),
     },
 ];
+
+/// A URL, or nothing; `None` for what is neither.
+fn url(text: &str) -> Option<Option<String>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    (!rest.is_empty()).then(|| Some(text.to_owned()))
+}
 
 fn absolute(text: &str) -> Option<PathBuf> {
     let path = PathBuf::from(text);

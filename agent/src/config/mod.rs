@@ -45,12 +45,37 @@ pub struct Config {
     pub otlp: OtlpSettings,
     /// Where metrics are served.
     pub prometheus_address: Option<SocketAddr>,
+    /// Where pods are asked for.
+    pub pods: PodsConfig,
     /// Settings of flags.
     pub flags: FlagsConfig,
     /// What is logged.
     pub log_level: log::LevelFilter,
     /// As JSON.
     pub log_json: bool,
+}
+
+/// Whom to ask for the pods of this host, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodsConfig {
+    /// The URL of a list of pods: of a kubelet (`https://127.0.0.1:10250/pods`) or of the API server.
+    pub url: Option<String>,
+    /// The file with the token to show, if there is one: read each time, for it is renewed.
+    pub token_file: PathBuf,
+    /// The file with the certificates of authorities that are believed, else those of the system.
+    pub ca_file: PathBuf,
+}
+
+impl Default for PodsConfig {
+    /// Nobody is asked; the files are where Kubernetes puts them.
+    fn default() -> Self {
+        let file = |name| Path::new("/var/run/secrets/kubernetes.io/serviceaccount").join(name);
+        Self {
+            url: None,
+            token_file: file("token"),
+            ca_file: file("ca.crt"),
+        }
+    }
 }
 
 impl Default for Config {
@@ -63,6 +88,7 @@ impl Default for Config {
             limits: Limits::default(),
             otlp: OtlpSettings::default(),
             prometheus_address: DEFAULT_PROMETHEUS_ADDRESS.parse().ok(),
+            pods: PodsConfig::default(),
             flags: FlagsConfig::default(),
             log_level: log::LevelFilter::Info,
             log_json: false,

@@ -1,19 +1,21 @@
 //! The agent as a service: the observation of the host, its history and exporters, and the API.
 
 mod api;
+mod blind;
 mod durations;
 mod live;
 mod logs;
 mod meter;
 mod observer;
 mod picture;
+mod pods;
 mod socket;
 mod window;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use self::live::Live;
 use self::meter::Served;
@@ -23,6 +25,7 @@ use self::socket::Claim;
 use crate::config::{ConfigError, Inputs, environment};
 use crate::history::{History, HistoryError, StatusHandle, UnixMillis};
 use crate::observe::{ObserveError, Options, observe};
+use crate::sensor::SensorError;
 use crate::sink::{Losses, OtlpError};
 
 /// Why the agent does not run.
@@ -75,6 +78,8 @@ struct State {
     dropped_records: AtomicU64,
     picture: Mutex<Picture>,
     told: Mutex<(Served, Losses)>,
+    /// Why calls are not seen at all, if they are not.
+    reduced: OnceLock<String>,
     host: String,
     began: UnixMillis,
 }
@@ -82,7 +87,8 @@ struct State {
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it cannot begin: another agent runs, or the kernel refuses the programs.
+/// When it cannot begin: another agent runs, or the kernel refuses the programs. One that has no types
+/// is no reason: the agent goes on without seeing calls.
 pub fn run(inputs: Inputs, options: Options) -> Result<(), DaemonError> {
     let config = inputs.load(environment)?.config;
     let level = logs::start(config.log_level, config.log_json);
@@ -102,6 +108,7 @@ pub fn run(inputs: Inputs, options: Options) -> Result<(), DaemonError> {
         dropped_records: AtomicU64::new(0),
         picture: Mutex::new(Picture::new(crate::host::monotonic())),
         told: Mutex::default(),
+        reduced: OnceLock::new(),
         host: host.trim().to_owned(),
         began: now(),
     });
@@ -117,6 +124,12 @@ pub fn run(inputs: Inputs, options: Options) -> Result<(), DaemonError> {
         })?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "starting");
     let observed = runtime.block_on(observe(options, &mut daemon));
+    if let Err(ObserveError::Sensor(error @ SensorError::Btf(_))) = &observed {
+        runtime.block_on(blind::run(&mut daemon, error))?;
+        daemon.finish(&mut Losses::default());
+        tracing::info!("ended");
+        return Ok(());
+    }
     let mut losses = observed
         .as_ref()
         .map_or_else(|_| Losses::default(), |report| report.losses.clone());

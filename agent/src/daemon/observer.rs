@@ -10,6 +10,7 @@ use sd_notify::NotifyState;
 
 use super::logs::{self, Level};
 use super::meter::Meter;
+use super::pods::PodWatch;
 use super::{DaemonError, State};
 use crate::calls::{Origin, Output, Survey};
 use crate::config::{Config, Inputs, environment};
@@ -18,6 +19,7 @@ use crate::health::Health;
 use crate::history::{FlagRow, History, HistoryState};
 use crate::host::SamplerReport;
 use crate::observe::{Observer, ObserverError};
+use crate::sensor::SensorError;
 use crate::sink::{Losses, Otlp, OtlpLosses, OtlpSettings, Sink, WhenFull};
 
 /// Time for exporters to send what they have: all is to end within 5 s.
@@ -30,6 +32,7 @@ pub(super) struct Daemon {
     history: Option<History>,
     otlp: Option<Otlp>,
     health: Health,
+    pods: Option<PodWatch>,
     meter: Meter,
     /// Records that had been lost when that was last looked at.
     lost: u64,
@@ -59,6 +62,7 @@ impl Daemon {
         meter.serve(config.prometheus_address);
         Ok(Self {
             otlp: exporter(&config, &meter)?,
+            pods: pods(&config)?,
             health,
             meter,
             lost: 0,
@@ -74,6 +78,18 @@ impl Daemon {
             ready: false,
             patted: Instant::now(),
         })
+    }
+
+    /// Says, to everybody who may ask, that no calls are seen.
+    pub(super) fn reduced(&mut self, why: &SensorError) {
+        let why = why.to_string();
+        tracing::error!(
+            why,
+            "reduced mode: no calls are seen; the history, metrics of the host and the socket go on"
+        );
+        tell(&[NotifyState::Status(&format!("Reduced: no calls are seen: {why}"))]);
+        // Nobody else sets it.
+        self.state.reduced.set(why).unwrap_or_default();
     }
 
     /// Ends everything, within a few seconds whatever the disk and the collector do.
@@ -167,6 +183,9 @@ impl Daemon {
             if let Some(before) = std::mem::replace(&mut self.otlp, next) {
                 self.retire(before);
             }
+        }
+        if config.pods != self.config.pods {
+            self.pods = pods(&config)?;
         }
         if let Some(history) = &mut self.history {
             history.set_limits(config.limits);
@@ -276,7 +295,18 @@ impl Observer for Daemon {
         self.meter.survey(survey, &losses);
         self.meter.keep_serving();
         self.state.told(self.meter.served(), losses);
-        self.state.picture().survey(survey.clone());
+        let mut picture = self.state.picture();
+        picture.survey(survey.clone());
+        if let Some(pods) = &self.pods {
+            picture.pods(|container| pods.of_container(container));
+        }
+        if let Some(history) = &mut self.history {
+            history.uses(picture.uses());
+        }
+    }
+
+    fn oom_killed(&mut self, pid: u32, at: Nanos) {
+        self.health.oom_killed(pid, at);
     }
 
     fn tick(&mut self, now: Nanos) -> Result<(), ObserverError> {
@@ -284,7 +314,9 @@ impl Observer for Daemon {
         self.flags();
         if !self.ready {
             self.ready = true;
-            tracing::info!("observing");
+            if self.state.reduced.get().is_none() {
+                tracing::info!("observing");
+            }
             tell(&[NotifyState::Ready]);
         }
         if self.watchdog.is_some_and(|period| self.patted.elapsed() >= period) {
@@ -315,6 +347,17 @@ fn settings(config: &Config) -> OtlpSettings {
         slow: config.limits.slow,
         ..config.otlp.clone()
     }
+}
+
+fn pods(config: &Config) -> Result<Option<PodWatch>, DaemonError> {
+    if config.pods.url.is_none() {
+        return Ok(None);
+    }
+    let watch = PodWatch::start(config.pods.clone());
+    watch.map(Some).map_err(|source| DaemonError::Setup {
+        what: "the questions for pods",
+        source,
+    })
 }
 
 /// A flag in the log.

@@ -2,6 +2,7 @@
 //! flags are up. Bounded; time comes by parameter.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use mcp_proto::Nanos;
 use serde::Serialize;
@@ -10,8 +11,8 @@ use serde_json::Value;
 use super::window::{Figures, Window};
 use crate::calls::{CallRecord, OpenCall, Party, Survey};
 use crate::flags::{ActiveFlag, Change, FlagEvent, Subject};
-use crate::history::{is_error, is_timeout};
-use crate::host::{HostSample, ProcessSample};
+use crate::history::{ServerUse, is_error, is_timeout};
+use crate::host::{HostSample, Pod, ProcessSample};
 
 /// Endpoints that are known at most.
 const ENDPOINTS: usize = 8192;
@@ -51,6 +52,8 @@ pub(super) struct Endpoint {
     exe: Option<String>,
     cmdline: Vec<String>,
     container: Option<String>,
+    /// The pod that the container belongs to, where that was asked for.
+    pod: Option<Arc<Pod>>,
     transports: BTreeSet<&'static str>,
     protocol_versions: BTreeSet<String>,
     /// Conversations that are open.
@@ -110,6 +113,13 @@ pub(super) struct Frame {
     /// Share of the host's memory.
     pub(super) host_memory: Option<f64>,
     pub(super) refused: u64,
+}
+
+impl Endpoint {
+    /// What to call it.
+    fn label(&self) -> Option<&str> {
+        self.name.as_deref().or(self.comm.as_deref())
+    }
 }
 
 impl Picture {
@@ -177,6 +187,13 @@ impl Picture {
         self.open = survey.open;
     }
 
+    /// Which pods containers belong to, as far as that is known now.
+    pub(super) fn pods(&mut self, of_container: impl Fn(&str) -> Option<Arc<Pod>>) {
+        for endpoint in self.endpoints.values_mut().filter(|endpoint| endpoint.pod.is_none()) {
+            endpoint.pod = endpoint.container.as_deref().and_then(&of_container);
+        }
+    }
+
     /// A process was looked at.
     pub(super) fn process(&mut self, sample: &ProcessSample) {
         for role in ["client", "server"] {
@@ -214,11 +231,31 @@ impl Picture {
         }
     }
 
+    /// What the processes of each server use, by what it is called.
+    pub(super) fn uses(&self) -> Vec<ServerUse> {
+        let mut all: BTreeMap<&str, ServerUse> = BTreeMap::new();
+        for endpoint in self.endpoints.values().filter(|endpoint| endpoint.role == "server") {
+            let Some((name, memory)) = endpoint.label().zip(endpoint.usage.rss_bytes) else {
+                continue;
+            };
+            let server = all.entry(name).or_insert_with(|| ServerUse {
+                server: name.to_owned(),
+                processes: 0,
+                cores: 0.0,
+                memory: 0,
+            });
+            server.processes += 1;
+            server.cores += endpoint.usage.cpu.unwrap_or(0.0);
+            server.memory += memory;
+        }
+        all.into_values().collect()
+    }
+
     /// What to call a process.
     pub(super) fn name(&self, pid: u32) -> Option<String> {
         let endpoint = |role| self.endpoints.get(&(pid, role));
         let endpoint = endpoint("server").or_else(|| endpoint("client"))?;
-        endpoint.name.clone().or_else(|| endpoint.comm.clone())
+        endpoint.label().map(str::to_owned)
     }
 
     pub(super) fn in_flight(&self) -> &[OpenCall] {
@@ -299,6 +336,7 @@ impl Picture {
             exe: facts.exe.clone(),
             cmdline: facts.cmdline.clone(),
             container: facts.container.clone(),
+            pod: None,
             transports: BTreeSet::new(),
             protocol_versions: BTreeSet::new(),
             sessions: 0,

@@ -167,6 +167,15 @@ impl Board {
         }
     }
 
+    /// Clears a flag of subjects that are no longer.
+    pub(super) fn keep(&mut self, flag: Flag, is_there: impl Fn(&Subject) -> bool, now: Nanos) {
+        let of_flag = self.watches.keys().filter(|(watched, _)| *watched == flag);
+        let gone = of_flag.filter(|(_, subject)| !is_there(subject));
+        for (_, subject) in gone.cloned().collect::<Vec<_>>() {
+            self.clear(flag, &subject, ClearReason::Ended, now);
+        }
+    }
+
     /// Clears what nothing has been heard of for long.
     pub(super) fn sweep(&mut self, now: Nanos) {
         let silent: Vec<_> = self

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mcp_proto::Nanos;
 use serde::{Deserialize, Serialize};
 
 use super::{Definition, Flag, Level, Levels, Threshold, definition, definitions};
@@ -33,7 +34,7 @@ pub struct ScopeConfig {
 }
 
 /// Settings of one flag by their key: `enabled`, `warn`, `critical`, `clear`, `raise`, `of`, `calm`
-/// and the flag's own parameters.
+/// `quiet_s` and the flag's own parameters.
 pub type FlagConfig = BTreeMap<String, Setting>;
 
 /// One setting.
@@ -167,6 +168,7 @@ fn set(settings: &FlagConfig, at: &str, definition: &Definition, level: &mut Lev
             "raise" => level.raise = whole(&at, setting)?,
             "of" => level.of = whole(&at, setting)?,
             "calm" => level.calm = whole(&at, setting)?,
+            "quiet_s" => level.quiet = seconds(number((1.0, 604_800.0))?),
             key => match definition.parameters.iter().position(|parameter| parameter.key == key) {
                 Some(position) => level.parameters[position] = number(definition.parameters[position].range)?,
                 None => {
@@ -247,6 +249,15 @@ fn whole(at: &str, setting: Setting) -> Result<u8, ConfigError> {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "up to a week, positive"
+)]
+fn seconds(value: f64) -> Nanos {
+    (value * 1e9) as Nanos
+}
+
 fn wrong(at: &str, value: impl std::fmt::Display, allowed: &str) -> ConfigError {
     ConfigError::Value {
         at: at.to_owned(),
@@ -256,7 +267,7 @@ fn wrong(at: &str, value: impl std::fmt::Display, allowed: &str) -> ConfigError 
 }
 
 fn keys(definition: &Definition) -> String {
-    let mut keys = vec!["enabled", "warn", "critical", "clear", "raise", "of", "calm"];
+    let mut keys = vec!["enabled", "warn", "critical", "clear", "raise", "of", "calm", "quiet_s"];
     keys.extend(definition.parameters.iter().map(|parameter| parameter.key));
     keys.join(", ")
 }

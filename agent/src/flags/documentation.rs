@@ -24,7 +24,7 @@ cleared when the value was well for long enough, when its process ended, or when
 it for a while. Values between `warn` and `clear` change nothing, so noise around a threshold does
 not flap. From `critical` on the severity is critical, until the value is no longer bad at all.
 
-Samples come every 5 s, every 1 s under pressure, every 10 s from an idle process; the ends of
+Samples come every 5 s, every 1 s under pressure, every 15 s from an idle process without a call in flight; the ends of
 pipes and the shares of calls are looked at every 10 s; calls and faults count as they come.
 
 Every number can be set, for all, for a server by its name, or for a tool (`TOOL` or
@@ -109,7 +109,7 @@ fn section(page: &mut String, definition: &Definition) -> fmt::Result {
     writeln!(
         page,
         "- Raised by {raise} bad of the last {of} values (`raise`, `of`), cleared by {calm} well in a row \
-         (`calm`) or {quiet_s} s without a value."
+         (`calm`) or {quiet_s} s without a value (`quiet_s`)."
     )?;
     for parameter in definition.parameters {
         let (least, most) = parameter.range;

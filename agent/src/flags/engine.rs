@@ -36,6 +36,8 @@ pub(super) struct Known {
     pub(super) start_time: Option<u64>,
     pub(super) program: u64,
     pub(super) is_server: bool,
+    /// Its client has it for itself, over its standard streams.
+    pub(super) is_private: bool,
     pub(super) client: Option<u32>,
     pub(super) client_is_dead: bool,
     pub(super) first_parent: Option<u32>,

@@ -18,7 +18,21 @@ pub(super) enum Entry {
     Call(Arc<CallRecord>),
     Fault(Box<FaultRecord>),
     Flag(Box<FlagRow>),
+    Resources(Vec<ServerUse>),
     Settings(super::Limits),
+}
+
+/// What all processes of a server use at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerUse {
+    /// What it is called.
+    pub server: String,
+    /// Its processes.
+    pub processes: u64,
+    /// Processors that they keep busy.
+    pub cores: f64,
+    /// Their physical memory, bytes.
+    pub memory: u64,
 }
 
 /// A flag, of whatever kind.

@@ -18,6 +18,8 @@ pub(super) const MAX_SERIES: usize = 4000;
 pub(super) const MAX_NAME: usize = 128;
 /// Sketches, sessions and endpoints that may wait to be written, of each kind, while the disk is full.
 pub(super) const MAX_PENDING: usize = 16_384;
+/// Servers of a minute whose use of the host is kept.
+pub(super) const MAX_SERVERS_A_MINUTE: usize = 256;
 /// Whole calls and flags that may wait to be written, of each kind.
 pub(super) const MAX_PENDING_ROWS: usize = 1024;
 /// Slow and failed calls of a minute that are kept whole, and further ones only if slower than all before.

@@ -22,8 +22,8 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use entry::{FlagRow, Reason, is_error, is_timeout};
-pub use read::{CallFilter, CauseRow, EndpointRow, KeptCall, MinuteRow, Reader, RunRow, SessionRow};
+pub use entry::{FlagRow, Reason, ServerUse, is_error, is_timeout};
+pub use read::{CallFilter, CauseRow, EndpointRow, KeptCall, MinuteRow, Reader, ResourceRow, RunRow, SessionRow};
 pub use sketch::Sketch;
 pub use state::{HistoryState, HistoryStatus, UnixMillis};
 
@@ -142,6 +142,13 @@ impl History {
     /// Keeps a flag, or what has become of it.
     pub fn flag(&mut self, flag: FlagRow) {
         self.enqueue(Entry::Flag(Box::new(flag)));
+    }
+
+    /// Keeps what servers use now.
+    pub fn uses(&mut self, uses: Vec<ServerUse>) {
+        if !uses.is_empty() {
+            self.enqueue(Entry::Resources(uses));
+        }
     }
 
     /// Sets other limits. They are in force from the next call on.

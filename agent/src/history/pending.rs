@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::Sketch;
-use super::entry::{FlagRow, Reason, ended, is_error, is_timeout};
-use super::limits::{MAX_KEPT_A_MINUTE, MAX_PENDING, MAX_PENDING_ROWS, MAX_SAMPLED_A_MINUTE};
+use super::entry::{FlagRow, Reason, ServerUse, ended, is_error, is_timeout};
+use super::limits::{MAX_KEPT_A_MINUTE, MAX_PENDING, MAX_PENDING_ROWS, MAX_SAMPLED_A_MINUTE, MAX_SERVERS_A_MINUTE};
 use super::names::bounded;
 use super::state::UnixMillis;
 use crate::calls::{CallRecord, FaultRecord, Party};
@@ -66,6 +66,17 @@ pub(super) struct Endpoint {
     pub(super) seen: Seen,
 }
 
+/// What a server used in a minute.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Used {
+    pub(super) looks: u64,
+    pub(super) processes: u64,
+    pub(super) cores_sum: f64,
+    pub(super) cores_peak: f64,
+    pub(super) memory_sum: f64,
+    pub(super) memory_peak: u64,
+}
+
 /// Everything that waits to be written.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -75,11 +86,13 @@ pub(super) struct Pending {
     pub(super) flags: Vec<FlagRow>,
     pub(super) sessions: HashMap<String, Session>,
     pub(super) endpoints: HashMap<EndpointKey, Endpoint>,
+    pub(super) resources: HashMap<(u64, String), Used>,
     /// Entries that found no room.
     pub(super) lost: u64,
 }
 
 impl Pending {
+    /// Whether nothing is urgent: what servers use is written with the rest, or when the file is trimmed.
     pub(super) fn is_empty(&self) -> bool {
         self.tallies.is_empty() && self.faults.is_empty() && self.flags.is_empty() && self.wholes.is_empty()
     }
@@ -140,6 +153,22 @@ impl Pending {
         let key = (minute, fault.fault, bounded(fault.comm.as_deref().unwrap_or("?")));
         if let Some(count) = room(&mut self.faults, key, &mut self.lost, || 0) {
             *count += 1;
+        }
+    }
+
+    /// Servers were looked at.
+    #[expect(clippy::cast_precision_loss, reason = "bytes of memory stay below 2^52")]
+    pub(super) fn uses(&mut self, at: UnixMillis, uses: Vec<ServerUse>) {
+        for server in uses.into_iter().take(MAX_SERVERS_A_MINUTE) {
+            let key = (at / MILLIS_A_MINUTE, bounded(&server.server));
+            if let Some(used) = room(&mut self.resources, key, &mut self.lost, Used::default) {
+                used.looks += 1;
+                used.processes = used.processes.max(server.processes);
+                used.cores_sum += server.cores;
+                used.cores_peak = used.cores_peak.max(server.cores);
+                used.memory_sum += server.memory as f64;
+                used.memory_peak = used.memory_peak.max(server.memory);
+            }
         }
     }
 

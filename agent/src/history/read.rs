@@ -91,6 +91,19 @@ pub struct EndpointRow {
     pub calls: u64,
 }
 
+/// What the processes of a server used over a period.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResourceRow {
+    /// The server.
+    pub server: String,
+    /// Most processes in one moment.
+    pub processes: u64,
+    /// Processors kept busy, mean and most.
+    pub cores: (f64, f64),
+    /// Physical memory in bytes, mean and most.
+    pub memory: (f64, f64),
+}
+
 /// A run of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RunRow {
@@ -300,6 +313,26 @@ impl Reader {
                     cleared_unix_ms: row.get(4)?,
                     // It was written as JSON.
                     evidence: serde_json::from_str(&row.get::<_, String>(5)?).unwrap_or_default(),
+                })
+            },
+        )
+    }
+
+    /// What servers used in `from..to`, by name.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn resources(&self, from: UnixMillis, to: UnixMillis) -> Result<Vec<ResourceRow>, HistoryError> {
+        self.all(
+            "SELECT server, max(processes), sum(cores_sum) / sum(looks), max(cores_peak), sum(memory_sum) / sum(looks),
+             CAST(max(memory_peak) AS REAL) FROM resources WHERE minute >= ?1 AND minute < ?2 GROUP BY server",
+            [from.div_ceil(MILLIS_A_MINUTE), to.div_ceil(MILLIS_A_MINUTE)],
+            |row| {
+                Ok(ResourceRow {
+                    server: row.get(0)?,
+                    processes: row.get(1)?,
+                    cores: (row.get(2)?, row.get(3)?),
+                    memory: (row.get(4)?, row.get(5)?),
                 })
             },
         )

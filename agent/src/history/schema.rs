@@ -11,8 +11,10 @@ use super::HistoryError;
 use super::limits::MAX_LOG;
 use super::state::UnixMillis;
 
-/// Raised when the tables change. A file of another version is set aside, as nothing reads it.
-const VERSION: i64 = 1;
+/// Raised when the tables change. A file of a version that is not known here is set aside, as nothing reads it.
+const VERSION: i64 = 2;
+/// The version without [`RESOURCES`]: it gets them.
+const WITHOUT_RESOURCES: i64 = 1;
 /// How long to wait for a reader.
 const BUSY: Duration = Duration::from_secs(2);
 const PAGE: u64 = 4096;
@@ -47,6 +49,14 @@ CREATE TABLE sessions (
 CREATE TABLE runs (id INTEGER PRIMARY KEY, began_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL);
 ";
 
+/// What the processes of a server used, a minute a row: sums over looks, and the most of them.
+const RESOURCES: &str = "
+CREATE TABLE resources (
+    minute INTEGER NOT NULL, server TEXT NOT NULL, looks INTEGER NOT NULL, processes INTEGER NOT NULL,
+    cores_sum REAL NOT NULL, cores_peak REAL NOT NULL, memory_sum REAL NOT NULL, memory_peak INTEGER NOT NULL,
+    PRIMARY KEY (minute, server)) WITHOUT ROWID;
+";
+
 /// A connection that writes. `Ok(None)` when the file is not a history of ours, or is damaged.
 ///
 /// # Errors
@@ -77,7 +87,7 @@ pub(super) fn open(path: &Path, max_bytes: u64) -> Result<Option<Connection>, Hi
 fn prepare(connection: &Connection, max_bytes: u64) -> rusqlite::Result<bool> {
     connection.busy_timeout(BUSY)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version != 0 && version != VERSION {
+    if ![0, WITHOUT_RESOURCES, VERSION].contains(&version) {
         return Ok(false);
     }
     // Has to come before the first table.
@@ -88,11 +98,17 @@ fn prepare(connection: &Connection, max_bytes: u64) -> rusqlite::Result<bool> {
     connection.pragma_update_and_check(None, "journal_size_limit", MAX_LOG, |_| Ok(()))?;
     limit(connection, max_bytes)?;
     if version == 0 {
-        connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+        connection.execute_batch(&format!(
+            "BEGIN; {TABLES} {RESOURCES} PRAGMA user_version = {VERSION}; COMMIT;"
+        ))?;
         return Ok(true);
     }
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    Ok(verdict == "ok")
+    let sound = verdict == "ok";
+    if sound && version == WITHOUT_RESOURCES {
+        connection.execute_batch(&format!("BEGIN; {RESOURCES} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+    }
+    Ok(sound)
 }
 
 /// A wall that the file never grows through, whatever the trimming thinks.

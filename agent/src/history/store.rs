@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::limits::TRIM_BATCH;
 use super::names::Names;
-use super::pending::{Pending, Seen, Tally};
+use super::pending::{Pending, Seen, Tally, Used};
 use super::state::UnixMillis;
 use super::{HistoryError, Limits, Sketch};
 
@@ -61,6 +61,9 @@ pub(super) fn write(db: &mut Connection, pending: &Pending, names: &Names) -> ru
                 flag.evidence.to_string()
             ])?;
     }
+    for ((minute, server), used) in &pending.resources {
+        write_use(&tx, *minute, server, used)?;
+    }
     write_seen(&tx, pending)?;
     tx.commit()
 }
@@ -101,6 +104,26 @@ fn write_tally(tx: &Transaction<'_>, minute: u64, series: i64, tally: &Tally) ->
     tx.prepare_cached("UPDATE series SET last_minute = max(last_minute, ?1) WHERE id = ?2")?
         .execute(params![minute, series])?;
     Ok(())
+}
+
+fn write_use(tx: &Transaction<'_>, minute: u64, server: &str, used: &Used) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO resources VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT DO UPDATE SET looks = looks + excluded.looks,
+         processes = max(processes, excluded.processes), cores_sum = cores_sum + excluded.cores_sum,
+         cores_peak = max(cores_peak, excluded.cores_peak), memory_sum = memory_sum + excluded.memory_sum,
+         memory_peak = max(memory_peak, excluded.memory_peak)",
+    )?
+    .execute(params![
+        minute,
+        server,
+        used.looks,
+        used.processes,
+        used.cores_sum,
+        used.cores_peak,
+        used.memory_sum,
+        used.memory_peak
+    ])
+    .map(|_| ())
 }
 
 fn write_seen(tx: &Transaction<'_>, pending: &Pending) -> rusqlite::Result<()> {
@@ -196,6 +219,7 @@ fn delete_before(db: &mut Connection, oldest: UnixMillis) -> rusqlite::Result<Ve
     let minute = oldest / MILLIS_A_MINUTE;
     tx.execute("DELETE FROM minutes WHERE minute < ?1", [minute])?;
     tx.execute("DELETE FROM faults WHERE minute < ?1", [minute])?;
+    tx.execute("DELETE FROM resources WHERE minute < ?1", [minute])?;
     tx.execute(
         "DELETE FROM bodies WHERE id IN (SELECT id FROM calls WHERE at_ms < ?1)",
         [oldest],
@@ -220,14 +244,15 @@ fn shrink(db: &mut Connection, bytes: u64) -> rusqlite::Result<()> {
         let tx = db.transaction()?;
         tx.execute(&format!("DELETE FROM bodies WHERE id IN ({DOOMED})"), [TRIM_BATCH])?;
         let calls = tx.execute(&format!("DELETE FROM calls WHERE id IN ({DOOMED})"), [TRIM_BATCH])?;
-        let minutes = if calls == 0 {
-            tx.execute(
-                "DELETE FROM minutes WHERE minute < ?1 + (SELECT min(minute) FROM minutes)",
-                [TRIM_MINUTES],
-            )?
-        } else {
-            0
-        };
+        let mut minutes = 0;
+        if calls == 0 {
+            for table in ["minutes", "resources"] {
+                minutes += tx.execute(
+                    &format!("DELETE FROM {table} WHERE minute < ?1 + (SELECT min(minute) FROM {table})"),
+                    [TRIM_MINUTES],
+                )?;
+            }
+        }
         tx.commit()?;
         if calls + minutes == 0 {
             break;

@@ -7,7 +7,7 @@ use mcp_proto::Outcome;
 
 use super::state::Shared;
 use super::writer::Book;
-use super::{HistoryStatus, Limits, UnixMillis};
+use super::{HistoryStatus, Limits, ServerUse, UnixMillis};
 use crate::calls::record::tests::{call, record};
 use crate::calls::{CallRecord, ShortId, TraceId};
 use crate::host::ClockOffset;
@@ -57,6 +57,16 @@ impl Writer {
         record.call = ShortId(id);
         record.trace_id = TraceId([id, id].concat().try_into().unwrap());
         self.book.call(record);
+    }
+
+    pub(crate) fn uses(&mut self, at: UnixMillis, server: &str, cores: f64, memory: u64) {
+        let one = ServerUse {
+            server: server.to_owned(),
+            processes: 1,
+            cores,
+            memory,
+        };
+        self.book.uses(at, vec![one]);
     }
 
     pub(crate) fn tick(&mut self, now: UnixMillis) {

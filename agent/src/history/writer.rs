@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::entry::{Entry, Reason, ended, is_error, is_timeout};
+use super::entry::{Entry, Reason, ServerUse, ended, is_error, is_timeout};
 use super::limits::{FLUSH_EVERY, RETRY_EVERY, TRIM_EVERY};
 use super::names::Names;
 use super::pending::{Allowance, Pending, Whole};
@@ -90,6 +90,7 @@ impl Book {
             Entry::Call(call) => self.call(&call),
             Entry::Fault(fault) => self.pending.fault(&fault),
             Entry::Flag(flag) => self.pending.flag(*flag),
+            Entry::Resources(uses) => self.uses(now, uses),
             Entry::Settings(limits) => self.set_limits(limits, now),
         }
     }
@@ -122,6 +123,10 @@ impl Book {
                 log::debug!("{error}");
             }
         }
+    }
+
+    pub(super) fn uses(&mut self, at: UnixMillis, uses: Vec<ServerUse>) {
+        self.pending.uses(at, uses);
     }
 
     fn reason(&self, call: &CallRecord) -> Option<Reason> {
@@ -157,7 +162,7 @@ impl Book {
         }
         let Some(db) = &mut self.db else { return };
         self.next_write = now + millis(FLUSH_EVERY);
-        let written = if self.pending.is_empty() {
+        let written = if self.pending.is_empty() && (self.pending.resources.is_empty() || now < self.next_trim) {
             Ok(())
         } else {
             store::write(db, &self.pending, &self.names).and_then(|()| store::continue_run(db, self.run, now))

@@ -109,10 +109,10 @@ impl EndsScanner {
         let mut parents = BTreeMap::new();
         for &pid in servers.iter().take(MAX_SERVERS) {
             if let Some(stat) = read_stat(pid)
-                && let Some(streams) = known.get(&(pid, stat.starttime)).copied().or_else(|| streams(pid))
+                && let Some(streams) = known.get(&(pid, stat.start_time)).copied().or_else(|| streams(pid))
             {
-                self.streams.insert((pid, stat.starttime), streams);
-                parents.insert(pid, (streams, u32::try_from(stat.ppid).unwrap_or(0)));
+                self.streams.insert((pid, stat.start_time), streams);
+                parents.insert(pid, (streams, stat.parent));
             }
         }
         let servers = parents;

@@ -142,7 +142,7 @@ fn docker(text: &str) -> Option<ContainerIdentity> {
         pod: labels.get("io.kubernetes.pod.name").cloned(),
         namespace: labels.get("io.kubernetes.pod.namespace").cloned(),
         pod_uid: labels.get("io.kubernetes.pod.uid").cloned(),
-        labels: bounded(labels),
+        labels: bounded_labels(labels),
     })
 }
 
@@ -175,7 +175,7 @@ fn specification(text: &str, otherwise: &'static str) -> Option<ContainerIdentit
         pod: first(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
         namespace: first(&["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"]),
         pod_uid: first(&["io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"]),
-        labels: bounded(labels),
+        labels: bounded_labels(labels),
     })
 }
 
@@ -207,7 +207,7 @@ fn stored(text: &str, id: &str) -> Option<ContainerIdentity> {
 }
 
 /// Labels without what is not worth keeping.
-fn bounded(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(super) fn bounded_labels(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let short = |(key, value): &(String, String)| key.len() <= MAX_LABEL_BYTES && value.len() <= MAX_LABEL_BYTES;
     labels.into_iter().filter(short).take(MAX_LABELS).collect()
 }

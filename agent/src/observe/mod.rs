@@ -88,6 +88,8 @@ pub trait Observer {
     }
     /// What is under way, and what was lost since the observation began.
     fn survey(&mut self, _survey: &Survey, _losses: &Losses) {}
+    /// The kernel has chosen a process to be killed for want of memory, at this instant.
+    fn oom_killed(&mut self, _pid: u32, _at: Nanos) {}
     /// Records have found no room in the ring: so many since the observation began.
     fn records_lost(&mut self, _total: u64) {}
     /// SIGHUP has come. Whether it is to end the observation.

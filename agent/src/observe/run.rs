@@ -326,6 +326,10 @@ impl Flow {
     }
 
     fn deliver(&mut self, observer: &mut dyn Observer) {
+        // Before the calls that end with the process: its flag tells how many were in flight.
+        for (pid, at) in self.pipeline.take_oom_kills() {
+            observer.oom_killed(pid, at);
+        }
         while let Some(output) = self.pipeline.poll_output() {
             note(&mut self.failure, observer.output(output));
         }

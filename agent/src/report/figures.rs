@@ -51,34 +51,72 @@ pub struct Figures {
     pub p99_us: Option<f64>,
     /// The slowest.
     pub max_us: Option<f64>,
-    /// Bytes of requests and responses.
-    pub bytes: u64,
+    /// Bytes of requests and responses, where they are known.
+    pub bytes: Option<u64>,
+}
+
+/// How many calls there were of which kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
+    pub(super) calls: u64,
+    pub(super) errors: u64,
+    pub(super) timeouts: u64,
+    pub(super) bytes: Option<u64>,
+}
+
+/// How long they took, as in [`Figures`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Latency {
+    pub(super) mean_us: Option<f64>,
+    pub(super) p50_us: Option<f64>,
+    pub(super) p95_us: Option<f64>,
+    pub(super) p99_us: Option<f64>,
+    pub(super) max_us: Option<f64>,
 }
 
 impl Figures {
     #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^52")]
     pub(super) fn of(sum: &Sum, seconds: f64) -> Self {
-        let rate = |count: u64| {
-            if sum.calls == 0 {
-                0.0
-            } else {
-                count as f64 / sum.calls as f64
-            }
-        };
         let sketch = &sum.sketch;
-        Self {
+        let counts = Counts {
             calls: sum.calls,
-            per_second: if seconds > 0.0 { sum.calls as f64 / seconds } else { 0.0 },
             errors: sum.errors,
-            error_rate: rate(sum.errors),
             timeouts: sum.timeouts,
-            timeout_rate: rate(sum.timeouts),
+            bytes: Some(sum.bytes),
+        };
+        let latency = Latency {
             mean_us: (sketch.measured() > 0).then(|| sketch.sum_us() / sketch.measured() as f64),
             p50_us: sketch.quantile_us(0.5),
             p95_us: sketch.quantile_us(0.95),
             p99_us: sketch.quantile_us(0.99),
             max_us: sketch.max_us(),
-            bytes: sum.bytes,
+        };
+        Self::new(counts, latency, seconds)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^52")]
+    pub(super) fn new(counts: Counts, latency: Latency, seconds: f64) -> Self {
+        let rate = |count: u64| match counts.calls {
+            0 => 0.0,
+            calls => count as f64 / calls as f64,
+        };
+        Self {
+            calls: counts.calls,
+            per_second: if seconds > 0.0 {
+                counts.calls as f64 / seconds
+            } else {
+                0.0
+            },
+            errors: counts.errors,
+            error_rate: rate(counts.errors),
+            timeouts: counts.timeouts,
+            timeout_rate: rate(counts.timeouts),
+            mean_us: latency.mean_us,
+            p50_us: latency.p50_us,
+            p95_us: latency.p95_us,
+            p99_us: latency.p99_us,
+            max_us: latency.max_us,
+            bytes: counts.bytes,
         }
     }
 }

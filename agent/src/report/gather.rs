@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::figures::{Figures, Sum};
 use super::limits::{FLAGS, SESSIONS, SLOTS, SLOWEST, SLOWEST_CALLS};
 use super::{
-    CauseCount, FaultCount, OperationReport, Report, ServerReport, Sessions, Slot, SlowCall, Trends, recommend,
+    CauseCount, FaultCount, OperationReport, Report, ResourceUse, ServerReport, Sessions, Slot, SlowCall, Trends,
+    recommend,
 };
 use crate::history::{CauseRow, HistoryError, Reader, RunRow, SessionRow, UnixMillis};
 
@@ -56,6 +57,7 @@ pub(super) fn report(reader: &Reader, host: &str, from: UnixMillis, to: UnixMill
         total,
         before,
         servers: servers(&minutes, &operations, seconds, seconds_before),
+        resources: resources(reader, from, to)?,
         slowest_operations: slowest(operations),
         slowest_calls: slowest_calls(reader, from, to, &minutes)?,
         sessions: sessions(reader.sessions(from, to)?),
@@ -217,30 +219,56 @@ fn servers(minutes: &Minutes, operations: &[OperationReport], seconds: f64, befo
         all_now.merge(now);
         all_before.merge(earlier);
     }
-    let mut servers: Vec<_> = sums
-        .into_iter()
-        .filter(|(_, (now, _))| now.calls > 0)
-        .map(|(server, (now, earlier))| {
-            let figures = Figures::of(&now, seconds);
-            let mut operations: Vec<_> = operations
-                .iter()
-                .filter(|operation| operation.server == server)
-                .cloned()
-                .collect();
-            operations.sort_by_key(|operation| std::cmp::Reverse(operation.figures.calls));
-            ServerReport {
-                server: server.to_owned(),
-                trends: Trends::of(Some(&Figures::of(&earlier, before)), &figures),
-                figures,
-                operations,
-            }
-        })
-        .collect();
+    by_server(operations, |server| {
+        let (now, earlier) = sums.remove(server).unwrap_or_default();
+        (Figures::of(&now, seconds), Figures::of(&earlier, before))
+    })
+}
+
+/// Operations under their servers; `figures` are those of a server, and of the period before.
+pub(super) fn by_server(
+    operations: &[OperationReport],
+    mut figures: impl FnMut(&str) -> (Figures, Figures),
+) -> Vec<ServerReport> {
+    let mut all: BTreeMap<&str, Vec<OperationReport>> = BTreeMap::new();
+    for operation in operations {
+        all.entry(&operation.server).or_default().push(operation.clone());
+    }
+    let servers = all.into_iter().map(|(server, mut operations)| {
+        let (figures, earlier) = figures(server);
+        operations.sort_by_key(|operation| std::cmp::Reverse(operation.figures.calls));
+        ServerReport {
+            server: server.to_owned(),
+            trends: Trends::of(Some(&earlier), &figures),
+            figures,
+            operations,
+        }
+    });
+    let mut servers: Vec<_> = servers.collect();
     servers.sort_by_key(|server| std::cmp::Reverse(server.figures.calls));
     servers
 }
 
-fn slowest(mut operations: Vec<OperationReport>) -> Vec<OperationReport> {
+fn resources(reader: &Reader, from: UnixMillis, to: UnixMillis) -> Result<Vec<ResourceUse>, HistoryError> {
+    let rows = reader.resources(from, to)?.into_iter().map(|row| ResourceUse {
+        server: row.server,
+        processes: row.processes,
+        cpu_mean_cores: Some(row.cores.0),
+        cpu_peak_cores: Some(row.cores.1),
+        memory_mean_bytes: Some(row.memory.0),
+        memory_peak_bytes: Some(row.memory.1),
+    });
+    Ok(busiest(rows.collect()))
+}
+
+/// Those with most processor time first.
+pub(super) fn busiest(mut resources: Vec<ResourceUse>) -> Vec<ResourceUse> {
+    let cores = |server: &ResourceUse| server.cpu_mean_cores.unwrap_or(0.0);
+    resources.sort_by(|a, b| cores(b).total_cmp(&cores(a)).then_with(|| a.server.cmp(&b.server)));
+    resources
+}
+
+pub(super) fn slowest(mut operations: Vec<OperationReport>) -> Vec<OperationReport> {
     let p95 = |operation: &OperationReport| operation.figures.p95_us.unwrap_or(0.0);
     operations.sort_by(|a, b| p95(b).total_cmp(&p95(a)));
     operations.truncate(SLOWEST);

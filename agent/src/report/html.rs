@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use super::limits::ROWS;
-use super::text::{cause_list, change, operation_name, percent, rate, time, urgency};
+use super::text::{cause_list, change, cores, memory, operation_name, percent, rate, time, urgency};
 use super::{Figures, Report, Trend, causes, plot};
 use crate::sink::text::{date_time, duration, sanitise, size, written};
 
@@ -39,7 +39,7 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
         ("failed", percent(total.error_rate), trends.error_rate),
         ("given up", percent(total.timeout_rate), None),
         ("sessions", report.sessions.count.to_string(), None),
-        ("bytes", size(total.bytes), None),
+        ("bytes", total.bytes.map_or_else(|| "-".to_owned(), size), None),
     ] {
         write!(
             out,
@@ -61,6 +61,7 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
         plot::latencies(&report.timeline)
     )?;
     servers(out, report)?;
+    resources(out, report)?;
     slowest(out, report)?;
     notes(out, report)?;
     writeln!(
@@ -127,6 +128,30 @@ fn row(out: &mut String, class: &str, name: &str, figures: &Figures, trend: Opti
     )
 }
 
+fn resources(out: &mut String, report: &Report) -> fmt::Result {
+    if report.resources.is_empty() {
+        return Ok(());
+    }
+    write!(
+        out,
+        "<h2>Resources of servers</h2><p class=\"key\">100 % is one processor</p><table><thead><tr><th>server\
+         <th>processes<th>CPU mean<th>CPU peak<th>memory mean<th>memory peak</tr></thead><tbody>"
+    )?;
+    for used in report.resources.iter().take(ROWS) {
+        write!(
+            out,
+            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
+            escape(&used.server),
+            used.processes,
+            cores(used.cpu_mean_cores),
+            cores(used.cpu_peak_cores),
+            memory(used.memory_mean_bytes),
+            memory(used.memory_peak_bytes)
+        )?;
+    }
+    writeln!(out, "</tbody></table>")
+}
+
 fn slowest(out: &mut String, report: &Report) -> fmt::Result {
     write!(
         out,
@@ -143,9 +168,13 @@ fn slowest(out: &mut String, report: &Report) -> fmt::Result {
             escape(&cause_list(operation))
         )?;
     }
+    writeln!(out, "</tbody></table>")?;
+    if report.slowest_calls.is_empty() {
+        return Ok(());
+    }
     write!(
         out,
-        "</tbody></table><h2>Slowest calls</h2><table><thead><tr><th>call<th>operation<th>ended<th>latency<th>outcome\
+        "<h2>Slowest calls</h2><table><thead><tr><th>call<th>operation<th>ended<th>latency<th>outcome\
          <th>dominant cause</tr></thead><tbody>"
     )?;
     for call in &report.slowest_calls {

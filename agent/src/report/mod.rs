@@ -2,6 +2,7 @@
 
 mod causes;
 mod figures;
+mod fleet;
 mod gather;
 mod html;
 mod limits;
@@ -12,6 +13,7 @@ mod text;
 use serde::Serialize;
 
 pub use figures::{Direction, Figures, Trend};
+pub use fleet::{Database, FleetError, Header};
 pub use html::html;
 pub use text::text;
 
@@ -37,6 +39,8 @@ pub struct Report {
     pub trends: Trends,
     /// By server, those with most calls first.
     pub servers: Vec<ServerReport>,
+    /// What the processes of servers used, those with most processor time first.
+    pub resources: Vec<ResourceUse>,
     /// Operations by their 95th percentile, the slowest first.
     pub slowest_operations: Vec<OperationReport>,
     /// Single calls that were kept whole, the slowest first.
@@ -123,6 +127,37 @@ pub struct SlowCall {
     pub latency_us: f64,
     pub outcome: String,
     pub dominant_cause: Option<String>,
+}
+
+/// What the processes of a server used.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResourceUse {
+    /// The server.
+    pub server: String,
+    /// Most processes in one moment.
+    pub processes: u64,
+    /// Processors kept busy on average while it ran: 1 is one in full.
+    pub cpu_mean_cores: Option<f64>,
+    /// The most.
+    pub cpu_peak_cores: Option<f64>,
+    /// Physical memory (resident sets) on average, bytes.
+    pub memory_mean_bytes: Option<f64>,
+    /// The most.
+    pub memory_peak_bytes: Option<f64>,
+}
+
+impl ResourceUse {
+    /// Nothing is known yet.
+    fn of(server: String) -> Self {
+        Self {
+            server,
+            processes: 0,
+            cpu_mean_cores: None,
+            cpu_peak_cores: None,
+            memory_mean_bytes: None,
+            memory_peak_bytes: None,
+        }
+    }
 }
 
 /// Sessions of the period.

@@ -35,6 +35,8 @@ fn reader(folder: &tempfile::TempDir) -> Reader {
                 Some("upstream"),
             );
         }
+        writer.uses(now, "files", if minute % 2 == 0 { 0.25 } else { 0.75 }, 64 << 20);
+        writer.uses(now, "files", 0.5, 96 << 20);
         writer.tick(now + 30_000);
     }
     writer.close(NOW);
@@ -91,6 +93,19 @@ fn the_slowest_with_what_dominates_them() {
     );
     assert_eq!(slowest.dominant_causes[0].cause.as_deref(), Some("upstream"));
     assert_eq!(report.slowest_calls.len(), 10);
+}
+
+#[test]
+fn what_servers_use() {
+    let report = report();
+    let [files] = &report.resources[..] else {
+        panic!("{:?}", report.resources)
+    };
+    assert_eq!((files.server.as_str(), files.processes), ("files", 1));
+    assert!((files.cpu_mean_cores.unwrap() - 0.5).abs() < 1e-9 && files.cpu_peak_cores == Some(0.75));
+    assert_eq!(files.memory_mean_bytes, Some(f64::from(80 << 20)));
+    assert_eq!(files.memory_peak_bytes, Some(f64::from(96 << 20)));
+    assert!(text(&report).contains("RESOURCES OF SERVERS"));
 }
 
 #[test]

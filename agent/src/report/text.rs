@@ -32,13 +32,15 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
     }
     writeln!(
         out,
-        "\n{} calls ({}{}), {} failed, {} given up, {}",
+        "\n{} calls ({}{}), {} failed, {} given up{}",
         total.calls,
         rate(total.per_second),
         change(trends.throughput),
         percent(total.error_rate),
         percent(total.timeout_rate),
-        size(total.bytes)
+        total
+            .bytes
+            .map_or_else(String::new, |bytes| format!(", {}", size(bytes)))
     )?;
     writeln!(
         out,
@@ -51,14 +53,17 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
         time(total.max_us)
     )?;
     servers(out, report)?;
+    resources(out, report)?;
     slowest(out, report)?;
     let sessions = &report.sessions;
-    if let (Some(seconds), Some(calls)) = (sessions.median_seconds, sessions.median_calls) {
+    if let Some(seconds) = sessions.median_seconds {
+        let calls = sessions.median_calls;
         writeln!(
             out,
-            "\nsessions: {}, half of them longer than {} and with more than {calls} calls",
+            "\nsessions: {}, half of them longer than {}{}",
             sessions.count,
-            duration(seconds * 1e6)
+            duration(seconds * 1e6),
+            calls.map_or_else(String::new, |calls| format!(" and with more than {calls} calls"))
         )?;
     }
     if !report.faults.is_empty() {
@@ -139,6 +144,35 @@ fn row(out: &mut String, name: &str, figures: &Figures, trend: Option<Trend>) ->
     )
 }
 
+fn resources(out: &mut String, report: &Report) -> fmt::Result {
+    if report.resources.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n{} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        column("RESOURCES OF SERVERS", NAME),
+        "PROCESSES",
+        "CPU MEAN",
+        "CPU PEAK",
+        "MEM MEAN",
+        "MEM PEAK"
+    )?;
+    for used in report.resources.iter().take(ROWS) {
+        writeln!(
+            out,
+            "{} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            column(&used.server, NAME),
+            used.processes,
+            cores(used.cpu_mean_cores),
+            cores(used.cpu_peak_cores),
+            memory(used.memory_mean_bytes),
+            memory(used.memory_peak_bytes)
+        )?;
+    }
+    Ok(())
+}
+
 fn slowest(out: &mut String, report: &Report) -> fmt::Result {
     writeln!(
         out,
@@ -204,6 +238,16 @@ pub(super) fn urgency(urgency: Urgency) -> &'static str {
 
 pub(super) fn time(micros: Option<f64>) -> String {
     micros.map_or_else(|| "-".to_owned(), duration)
+}
+
+/// Percent of one processor.
+pub(super) fn cores(cores: Option<f64>) -> String {
+    cores.map_or_else(|| "-".to_owned(), percent)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes of memory")]
+pub(super) fn memory(bytes: Option<f64>) -> String {
+    bytes.map_or_else(|| "-".to_owned(), |bytes| size(bytes as u64))
 }
 
 pub(super) fn percent(share: f64) -> String {

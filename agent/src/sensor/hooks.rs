@@ -78,6 +78,14 @@ pub(super) const HOOKS: &[Hook] = &[
     Hook {
         vital: false,
         ..life(
+            "victim_marked",
+            "mark_victim",
+            "which process was killed for want of memory",
+        )
+    },
+    Hook {
+        vital: false,
+        ..life(
             "socket_state",
             "inet_sock_set_state",
             "connect times and ends of TCP connections",

@@ -2,6 +2,7 @@
 //! which flags were raised meanwhile.
 
 mod document;
+mod spread;
 
 use std::fmt::Write as _;
 
@@ -9,7 +10,8 @@ pub use document::{CallDocument, FlagDocument};
 
 use super::human::{BOLD, Colour, DIM, RED, YELLOW};
 use super::text::{column, duration, fit, sanitise, size, time_of_day};
-use document::{PartyDocument, UpstreamDocument};
+use document::{PartyDocument, SyscallDocument, UpstreamDocument};
+use spread::spread;
 
 /// Columns of the bars.
 const BAR: usize = 40;
@@ -31,6 +33,7 @@ pub fn waterfall(call: &CallDocument, flags: &[FlagDocument], colour: Colour) ->
     page.parts(call);
     page.causes(call);
     page.upstreams(&call.upstreams);
+    page.syscalls(&call.syscalls);
     page.resources(call);
     page.flags(flags);
     page.text
@@ -179,6 +182,23 @@ impl Page {
                 column(&upstream.peer, PEER),
                 duration(upstream.us),
                 notes.join(", ")
+            ));
+        }
+    }
+
+    fn syscalls(&mut self, syscalls: &[SyscallDocument]) {
+        if syscalls.is_empty() {
+            return;
+        }
+        self.title("System calls that took longest, in all threads");
+        for syscall in syscalls {
+            let times = if syscall.count == 1 { "time" } else { "times" };
+            let each = spread(&syscall.durations);
+            self.line(&format!(
+                "  {} {:>8}  {} {times}  {each}",
+                column(&syscall.name, NAME),
+                duration(syscall.us),
+                syscall.count
             ));
         }
     }

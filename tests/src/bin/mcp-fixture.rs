@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use mcpsonar_tests::fixture::{http, load, noise, pair, score, script, server, syscalls};
+use mcpsonar_tests::fixture::{hold, http, load, noise, pair, score, script, server, syscalls};
 
 /// A small MCP server and client with a known truth, and the noise around them
 #[derive(Parser)]
@@ -13,6 +13,8 @@ enum Command {
     Server(server::Args),
     /// Run a script against a server and write the truth
     Client(script::Args),
+    /// Have servers and do nothing with them
+    Hold(hold::Args),
     /// Serve MCP over HTTP, and other things beside it
     HttpServer(http::Args),
     /// Run a script against a server over HTTP and write the truth
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Server(args) => server::run(&args).map_err(Into::into).map(|()| true),
         Command::Client(args) => script::run(&args).map(|()| true),
+        Command::Hold(args) => hold::run(&args).map(|()| true),
         Command::HttpServer(args) => http::run(&args).map(|()| true),
         Command::HttpClient(args) => script::run_over_http(&args).map(|()| true),
         Command::Pair(args) => Ok(pair::run(&args)),

@@ -144,6 +144,13 @@ impl Trace {
         self
     }
 
+    /// Has flags raised, by these thresholds that differ from the defaults.
+    pub fn flags(self, thresholds: &str) -> Result<Self> {
+        let (events, levels) = (text(&self.file("events")), self.file("thresholds"));
+        std::fs::write(&levels, thresholds)?;
+        Ok(self.options(&["--events", &events, "--thresholds", &text(&levels)]))
+    }
+
     /// A file of this run.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {

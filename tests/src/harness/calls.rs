@@ -40,6 +40,7 @@ const CALL: &[&str] = &[
     "causes_us",
     "dominant_cause",
     "upstreams",
+    "syscalls",
     "shared_window",
     "resources",
     "loss",

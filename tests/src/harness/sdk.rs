@@ -26,6 +26,7 @@ const PYTHON: &[(&str, &str)] = &[
     ("requirements-proxy.txt", PROXY_REQUIREMENTS),
     ("client.py", include_str!("../../sdk/client.py")),
     ("server.py", include_str!("../../sdk/server.py")),
+    ("faults.py", include_str!("../../sdk/faults.py")),
 ];
 /// The reference server, from where the packages for Node are.
 pub const EVERYTHING: &str = "node_modules/@modelcontextprotocol/server-everything/dist/index.js";
@@ -199,6 +200,10 @@ pub fn server(kind: &str) -> Result<Vec<String>> {
         "py" => vec![
             text(&folder().join("python/venv/bin/python")),
             text(&folder().join("python/server.py")),
+        ],
+        "py-faults" => vec![
+            text(&folder().join("python/venv/bin/python")),
+            text(&folder().join("python/faults.py")),
         ],
         "rust" => vec![text(&build_folder().join("mcp-rmcp-server"))],
         _ => bail!("no server {kind}"),

@@ -92,6 +92,18 @@ pub(crate) fn check() -> Result<()> {
     packages(Arch::here()?, &binary, &binary, &to).map(|_| ())
 }
 
+/// A .deb of this machine's ordinary release build.
+pub(crate) fn deb_of_release() -> Result<PathBuf> {
+    let to = repo::target().join("dist-tree/check");
+    fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+    let binary = repo::release("mcpsonar");
+    packages::deb(
+        Arch::here()?,
+        &tree::stage(&binary, &binary, tree::Family::Debian)?,
+        &to,
+    )
+}
+
 fn packages(arch: Arch, binary: &Path, pages: &Path, to: &Path) -> Result<Vec<PathBuf>> {
     let deb = packages::deb(arch, &tree::stage(binary, pages, tree::Family::Debian)?, to)?;
     if arch == Arch::here()? && sh::is_root() {

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::empty;
 use super::stage::Stage;
 use crate::dashboards::{self, Catalog, Kind, Place, metrics_of, resolve};
 use crate::repo;
@@ -30,8 +31,10 @@ pub(super) enum Verdict {
     Answered(Vec<Series>),
     /// The agent has no series of these metrics at all.
     NotFed(Vec<String>),
-    /// It is a condition, and it did not hold.
+    /// It is a condition that did not hold; what it compares is there.
     NothingToTell,
+    /// It has no answer, for this reason, and need not have one.
+    Expected(&'static str),
     Wrong(String),
 }
 
@@ -65,11 +68,9 @@ impl Answers {
             for panel in dashboard.panels() {
                 for query in &panel.queries {
                     let share = panel.unit == "percentunit" && panel.max == Some(1.0);
-                    let answer = ask(stage, &resolve(&query.expr, place), panel.kind != Kind::Series, seconds);
-                    all.insert(
-                        query.expr.clone(),
-                        judge(answer, &query.expr, missing(&query.expr), share),
-                    );
+                    let now = panel.kind != Kind::Series;
+                    let put = |text: &str| ask(stage, &resolve(text, place), now, seconds);
+                    all.insert(query.expr.clone(), judge(put, &query.expr, missing(&query.expr), share));
                 }
             }
         }
@@ -80,10 +81,10 @@ impl Answers {
             let expression = recorded(&rules).fold(expression.to_owned(), |text, (name, inner)| {
                 text.replace(name, &format!("({inner})"))
             });
-            let answer = ask(stage, &expression, true, seconds);
+            let put = |text: &str| ask(stage, text, true, seconds);
             all.insert(
                 format!("{name}: {expression}"),
-                judge(answer, &expression, missing(&expression), false),
+                judge(put, &expression, missing(&expression), false),
             );
         }
         Ok(Self(all))
@@ -146,8 +147,9 @@ fn series(answer: &Value) -> Series {
     }
 }
 
-fn judge(answer: Result<Vec<Series>>, query: &str, missing: Vec<String>, share: bool) -> Verdict {
-    let series: Vec<_> = match answer {
+/// What the answer to `query` is worth; `put` asks.
+fn judge(put: impl Fn(&str) -> Result<Vec<Series>>, query: &str, missing: Vec<String>, share: bool) -> Verdict {
+    let series: Vec<_> = match put(query) {
         Ok(series) => series.into_iter().filter(|series| !series.points.is_empty()).collect(),
         Err(error) => return Verdict::Wrong(format!("{error:#}")),
     };
@@ -158,10 +160,14 @@ fn judge(answer: Result<Vec<Series>>, query: &str, missing: Vec<String>, share: 
     if !series.is_empty() {
         return Verdict::Answered(series);
     }
+    if let Some(why) = empty::reason(query) {
+        return Verdict::Expected(why);
+    }
     if !missing.is_empty() {
         return Verdict::NotFed(missing);
     }
-    if query.contains(" > ") || query.contains(" == ") {
+    let compared = empty::without_comparisons(query);
+    if compared != query && put(&compared).is_ok_and(|series| series.iter().any(|one| !one.points.is_empty())) {
         return Verdict::NothingToTell;
     }
     Verdict::Wrong("no answer, though its metrics are there".to_owned())
@@ -180,18 +186,30 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_from_what_is_wrong() {
-        let judge = |answer, query, missing: &[&str], share| {
-            judge(answer, query, missing.iter().map(ToString::to_string).collect(), share)
-        };
-        assert!(matches!(judge(one(1.0), "a", &[], false), Verdict::Answered(_)));
-        assert!(matches!(judge(one(-1.0), "a", &[], false), Verdict::Wrong(_)));
-        assert!(matches!(judge(one(7.0), "a", &[], true), Verdict::Wrong(_)));
-        assert!(matches!(judge(Ok(Vec::new()), "a", &[], false), Verdict::Wrong(_)));
+        let always = |value| move |_: &str| one(value);
+        let never = |_: &str| Ok(Vec::new());
+        let uncompared = |text: &str| if text == "a" { one(1.0) } else { Ok(Vec::new()) };
+        let a = || vec!["a".to_owned()];
         assert!(matches!(
-            judge(Ok(Vec::new()), "a > 0", &[], false),
+            judge(always(1.0), "a", Vec::new(), false),
+            Verdict::Answered(_)
+        ));
+        assert!(matches!(judge(always(-1.0), "a", Vec::new(), false), Verdict::Wrong(_)));
+        assert!(matches!(judge(always(7.0), "a", Vec::new(), true), Verdict::Wrong(_)));
+        assert!(matches!(judge(never, "a", Vec::new(), false), Verdict::Wrong(_)));
+        assert!(matches!(
+            judge(uncompared, "a > 0", Vec::new(), false),
             Verdict::NothingToTell
         ));
-        assert!(matches!(judge(Ok(Vec::new()), "a", &["a"], false), Verdict::NotFed(_)));
+        assert!(matches!(
+            judge(uncompared, "b > 0", Vec::new(), false),
+            Verdict::Wrong(_)
+        ));
+        assert!(matches!(judge(never, "a", a(), false), Verdict::NotFed(_)));
+        assert!(matches!(
+            judge(never, "mcp_cache_operations_total", a(), false),
+            Verdict::Expected(_)
+        ));
     }
 
     #[test]

@@ -2,14 +2,18 @@
 //! time series database scrapes it, every query is asked, and headless Chromium draws the answers.
 
 mod answers;
+mod empty;
 mod page;
+mod queries;
 mod stage;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+
+pub(crate) use self::queries::{Args as QueriesArgs, check as check_queries, main as queries_main};
 
 use self::answers::{Answers, Verdict};
 use self::stage::Stage;
@@ -25,38 +29,21 @@ pub(crate) struct Args {
     /// An agent that is built already
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
-    /// Asks every query and draws nothing
-    #[arg(long)]
-    check: bool,
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    ensure!(
-        sh::is_root(),
-        "the agent loads eBPF programs and so needs root: run `sudo -E cargo xtask pictures`"
-    );
-    let agent = match &args.agent {
-        Some(agent) => agent.clone(),
-        None => {
-            setup::for_build()?;
-            build::ebpf()?;
-            build::agent(true)?;
-            repo::release("mcpsonar")
-        }
-    };
+    let agent = agent(args.agent.as_deref(), "pictures")?;
     let catalog = Catalog::read()?;
     let stage = Stage::begin(&agent)?;
     stage.play(Duration::from_secs(args.seconds))?;
     let answers = Answers::ask(&stage, &catalog, args.seconds)?;
     let wrong = tell(&answers);
-    if !args.check {
-        let folder = repo::root().join("docs/pictures");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        for dashboard in dashboards::all(&catalog)? {
-            let picture = folder.join(format!("{}.png", dashboard.uid));
-            page::draw(&dashboard, &answers, &stage, &picture)?;
-            sh::say(format!("{} is drawn", picture.display()));
-        }
+    let folder = repo::root().join("docs/pictures");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for dashboard in dashboards::all(&catalog)? {
+        let picture = folder.join(format!("{}.png", dashboard.uid));
+        page::draw(&dashboard, &answers, &stage, &picture)?;
+        sh::say(format!("{} is drawn", picture.display()));
     }
     ensure!(
         wrong == 0,
@@ -65,14 +52,33 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The agent that is given, else one that is built for `verb`.
+fn agent(given: Option<&Path>, verb: &str) -> Result<PathBuf> {
+    ensure!(
+        sh::is_root(),
+        "the agent loads eBPF programs and so needs root: run `sudo -E cargo xtask {verb}`"
+    );
+    if let Some(agent) = given {
+        return Ok(agent.to_owned());
+    }
+    setup::for_build()?;
+    build::ebpf()?;
+    build::agent(true)?;
+    Ok(repo::release("mcpsonar"))
+}
+
 /// One line for each query that has no plain answer. The number of those that should have one.
 fn tell(answers: &Answers) -> usize {
     let (mut full, mut wrong) = (0, 0);
     for (query, verdict) in answers.verdicts() {
         match verdict {
             Verdict::Answered(_) => full += 1,
-            Verdict::NotFed(metrics) => println!("not fed: {} ({query})", metrics.join(", ")),
-            Verdict::NothingToTell => println!("nothing to tell: {query}"),
+            Verdict::Expected(why) => println!("none, as {why}: {query}"),
+            Verdict::NotFed(metrics) => {
+                wrong += 1;
+                println!("NOT FED: {} ({query})", metrics.join(", "));
+            }
+            Verdict::NothingToTell => println!("does not hold: {query}"),
             Verdict::Wrong(why) => {
                 wrong += 1;
                 println!("WRONG: {why}: {query}");

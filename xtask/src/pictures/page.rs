@@ -86,6 +86,7 @@ fn panel(place: &Value, panel: Option<&Panel>, answers: &Answers) -> Value {
                         .map(|one| json!({"name": named(query.legend, one), "points": one.points})),
                 );
             }
+            Some(Verdict::Expected(reason)) => why = format!("none, as {reason}"),
             Some(Verdict::NotFed(metrics)) => why = format!("no series of {} so far", metrics.join(", ")),
             _ => {}
         }

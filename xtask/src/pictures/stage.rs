@@ -82,6 +82,15 @@ impl Stage {
         sh::run_within(&mut workload, time + Duration::from_secs(60))
     }
 
+    /// Runs the workload beside what comes next, for so long at most.
+    pub(super) fn play_on(&mut self, time: Duration) -> Result<()> {
+        let mut workload = sh::cmd("python3");
+        workload
+            .arg(repo::root().join(WORKLOAD))
+            .arg(time.as_secs().to_string());
+        self.start(&mut workload, "workload")
+    }
+
     /// Asks the database's API for `path` with `fields`, and gives the answer's `data`.
     pub(super) fn ask(&self, path: &str, fields: &[(&str, &str)]) -> Result<Value> {
         let mut curl = sh::cmd("curl");

@@ -65,6 +65,39 @@ impl Archive {
         Ok(())
     }
 
+    /// A file of this machine alone: a root brings its own libraries.
+    pub(crate) fn give(&mut self, from: &Path, to: &Path) -> Result<()> {
+        let unreadable = || format!("cannot give {} to the guest", from.display());
+        let permissions = fs::metadata(from).with_context(unreadable)?.permissions().mode() & 0o777;
+        let contents = fs::read(from).with_context(unreadable)?;
+        self.file(to, permissions, &contents);
+        Ok(())
+    }
+
+    /// A whole root with its links and permissions; everything is root's, and devices are left to the guest.
+    pub(crate) fn tree(&mut self, root: &Path) -> Result<()> {
+        let mut folders = vec![root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+            for entry in entries {
+                let path = entry?.path();
+                let to = Path::new("/").join(path.strip_prefix(root).unwrap_or(&path));
+                let about = fs::symlink_metadata(&path)?;
+                let kind = about.file_type();
+                if kind.is_symlink() {
+                    self.link(&to, &fs::read_link(&path)?.to_string_lossy());
+                } else if kind.is_dir() {
+                    self.entry(&to, about.permissions().mode(), &[]);
+                    folders.push(path);
+                } else if kind.is_file() {
+                    let contents = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                    self.entry(&to, about.permissions().mode(), &contents);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The archive, closed.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.raw("TRAILER!!!", 0, &[]);

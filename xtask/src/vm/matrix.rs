@@ -19,7 +19,7 @@ const SCRIPT: &str = include_str!("../../assets/guest-tiers.sh");
 /// The part of it that speaks HTTP.
 const HTTP: &str = include_str!("../../assets/guest-http.sh");
 /// Emulated, a kernel boots in seconds and the conversation takes some more.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(420);
 /// The facts of a call in which the tiers must agree.
 const SAME: [&str; 6] = ["direction", "method", "tool", "request_id", "outcome", "error_code"];
 
@@ -101,6 +101,7 @@ pub(crate) fn test(kernel: &str, keep: bool) -> Result<()> {
         kvm: false,
         keep,
         show: false,
+        root: None,
     };
     let outcome = guest.run()?;
     match judge(&outcome) {

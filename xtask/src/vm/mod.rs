@@ -7,6 +7,7 @@ mod cpio;
 mod kernels;
 mod matrix;
 mod mirrors;
+mod package;
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -18,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use crate::{repo, setup, sh};
 
 pub(crate) use matrix::{DEFAULT as DEFAULT_KERNELS, TestArgs, test, test_main};
+pub(crate) use package::{Args as PackageArgs, main as package_main, test as test_package};
 
 /// What the guest runs first.
 const INIT: &str = include_str!("../../assets/guest-init.sh");
@@ -65,6 +67,19 @@ pub(crate) struct Guest {
     pub(crate) keep: bool,
     /// Whether the guest's output is shown as it comes.
     pub(crate) show: bool,
+    /// A root in place of busybox; nothing runs the script then.
+    pub(crate) root: Option<Root>,
+}
+
+/// A whole distribution for a guest.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// Its files.
+    pub(crate) folder: PathBuf,
+    /// A script that is the first process.
+    pub(crate) init: &'static str,
+    /// Added to the kernel's command line.
+    pub(crate) append: &'static str,
 }
 
 /// What a guest left.
@@ -96,6 +111,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             kvm: args.kvm,
             keep: args.keep,
             show: true,
+            root: None,
         };
         match guest.run()? {
             Outcome { status: Some(0), .. } => {}
@@ -134,6 +150,14 @@ impl Guest {
 
     fn initramfs(&self) -> Result<Vec<u8>> {
         let mut archive = cpio::Archive::default();
+        if let Some(root) = &self.root {
+            archive.tree(&root.folder)?;
+            for (from, to) in &self.files {
+                archive.give(from, to)?;
+            }
+            archive.file(Path::new("/init"), 0o755, root.init.as_bytes());
+            return Ok(archive.finish());
+        }
         for folder in [
             "proc", "sys", "dev", "tmp", "run", "etc", "root", "sbin", "usr/bin", "usr/sbin", "lib64",
         ] {
@@ -169,10 +193,11 @@ impl Guest {
         .arg(kernel)
         .arg("-initrd")
         .arg(at("initrd"))
-        .args([
-            "-append",
-            "console=ttyS0 quiet loglevel=4 panic=-1 8250.nr_uarts=4 rdinit=/init mitigations=off psi=1 no_timer_check",
-        ]);
+        .arg("-append")
+        .arg(format!(
+            "console=ttyS0 quiet loglevel=4 panic=-1 8250.nr_uarts=4 rdinit=/init mitigations=off psi=1 no_timer_check {}",
+            self.root.as_ref().map_or("", |root| root.append)
+        ));
         for line in ["console", "output", "status"] {
             qemu.arg("-serial").arg(format!("file:{}", at(line).display()));
         }

@@ -3,7 +3,10 @@
 use core::fmt;
 use core::mem::{offset_of, size_of};
 
-use super::{ARGS_MAX, BindRecord, DataRecord, ExecRecord, Header, Kind, LifeRecord, SocketRecord, Tcp, WaitRecord};
+use super::{
+    ARGS_MAX, BindRecord, DataRecord, ExecRecord, Header, Kind, LifeRecord, SYSCALL_SLOTS, SocketRecord, SyscallUse,
+    SyscallsRecord, Tcp, WaitRecord,
+};
 use crate::time::Totals;
 
 /// A decoded record.
@@ -34,6 +37,41 @@ pub enum Record<'a> {
     Mapped(LifeRecord),
     /// A process waited for another host; of a lookup with the answer.
     Wait(WaitRecord, &'a [u8]),
+    /// A process is to be killed for want of memory.
+    OomKill(LifeRecord),
+    /// In which system calls a process was.
+    Syscalls(SyscallsView<'a>),
+}
+
+/// A [`SyscallsRecord`], whose many numbers are read when they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyscallsView<'a> {
+    /// As of the record.
+    pub header: Header,
+    /// As of the record.
+    pub from: u64,
+    /// As of the record.
+    pub to: u64,
+    /// All of it.
+    bytes: &'a [u8],
+}
+
+impl SyscallsView<'_> {
+    /// The slots that are not empty, in no order.
+    pub fn uses(&self) -> impl Iterator<Item = SyscallUse> {
+        let slots = (0..SYSCALL_SLOTS).map(|n| {
+            let at = offset_of!(SyscallsRecord, uses) + n * size_of::<SyscallUse>();
+            SyscallUse {
+                number: u64_at(self.bytes, at + offset_of!(SyscallUse, number)),
+                count: u64_at(self.bytes, at + offset_of!(SyscallUse, count)),
+                ns: u64_at(self.bytes, at + offset_of!(SyscallUse, ns)),
+                buckets: core::array::from_fn(|bucket| {
+                    u32_at(self.bytes, at + offset_of!(SyscallUse, buckets) + 4 * bucket)
+                }),
+            }
+        });
+        slots.filter(|used| used.number != 0)
+    }
 }
 
 /// Why bytes are not a record.
@@ -104,6 +142,8 @@ impl<'a> Record<'a> {
                 need(bytes, end)?;
                 Ok(Self::Wait(wait(header, bytes), &bytes[size_of::<WaitRecord>()..end]))
             }
+            kind if kind == Kind::OomKill as u32 => Ok(Self::OomKill(life(header, bytes)?)),
+            kind if kind == Kind::Syscalls as u32 => Ok(Self::Syscalls(syscalls(header, bytes)?)),
             kind => Err(DecodeError::UnknownKind(kind)),
         }
     }
@@ -204,6 +244,16 @@ fn life(header: Header, bytes: &[u8]) -> Result<LifeRecord, DecodeError> {
         at: u64_at(bytes, offset_of!(LifeRecord, at)),
         value: u32_at(bytes, offset_of!(LifeRecord, value)),
         reserved: 0,
+    })
+}
+
+fn syscalls(header: Header, bytes: &[u8]) -> Result<SyscallsView<'_>, DecodeError> {
+    need(bytes, size_of::<SyscallsRecord>())?;
+    Ok(SyscallsView {
+        header,
+        from: u64_at(bytes, offset_of!(SyscallsRecord, from)),
+        to: u64_at(bytes, offset_of!(SyscallsRecord, to)),
+        bytes,
     })
 }
 

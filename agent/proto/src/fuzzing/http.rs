@@ -13,6 +13,7 @@ enum Seen {
     Response(Box<ResponseHead>),
     Body(Vec<u8>),
     Missing(u64),
+    Resumed,
     End,
     Cut,
     Switched,
@@ -136,6 +137,7 @@ fn note(seen: &mut Vec<(ExchangeKey, Seen)>, exchange: ExchangeKey, part: Part<'
             Seen::Body(bytes.to_vec())
         }
         Part::Missing(len) => Seen::Missing(len),
+        Part::Resumed => Seen::Resumed,
         Part::End => Seen::End,
         Part::Cut => Seen::Cut,
         Part::Switched => Seen::Switched,
@@ -185,11 +187,17 @@ pub(super) fn h1(data: &[u8]) {
     }
 }
 
-/// A chunked body, behind the head that announces it.
+/// A chunked body, behind the head that announces it; then as a stream of events, which goes on behind gaps.
 pub(super) fn chunked(data: &[u8]) {
-    let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
-    bytes.extend_from_slice(data);
-    check(|| H1::responses(false), &bytes, true);
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    check(|| H1::responses(false), &[HEAD, data].concat(), true);
+    let stream = || {
+        let mut h1 = H1::responses(false);
+        h1.push(0, HEAD, &limits());
+        h1.streams();
+        h1
+    };
+    check(stream, data, false);
 }
 
 /// HTTP/2: as [`h1`]; bit 2 puts what opens a connection before the data.

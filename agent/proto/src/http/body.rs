@@ -48,6 +48,8 @@ enum Text {
         messages: Option<Box<Messages>>,
         /// Text of an event that may be an `endpoint`: they are short.
         start: Vec<u8>,
+        /// A chunk begins here, behind a part that is missing.
+        resumed: bool,
     },
     /// Nothing that matters.
     Other,
@@ -71,6 +73,7 @@ impl Body {
                     stream: EventStream::new(),
                     messages: None,
                     start: Vec::new(),
+                    resumed: false,
                 },
                 Media::Other => Text::Other,
             },
@@ -135,6 +138,18 @@ impl Body {
         }
     }
 
+    /// Behind what was missing, a chunk begins.
+    pub(crate) fn resumes(&mut self) {
+        if let Text::Events { resumed, .. } = &mut self.text {
+            *resumed = true;
+        }
+    }
+
+    /// Nothing more will be understood of it.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.text, Text::Other)
+    }
+
     /// The body is complete.
     pub(crate) fn finish(&mut self, limits: &Limits, take: &mut impl FnMut(&Envelope, Found)) {
         let end = self.end();
@@ -167,7 +182,16 @@ impl Text {
                 stream,
                 messages,
                 start,
-            } => (stream, messages, start),
+                resumed,
+            } => {
+                if std::mem::take(resumed) && begins_event(text) {
+                    *stream = EventStream::new();
+                    if messages.take().is_some() {
+                        take(&Envelope::default(), Found::Cut);
+                    }
+                }
+                (stream, messages, start)
+            }
         };
         let mut rest = text;
         while !rest.is_empty() {
@@ -212,6 +236,12 @@ impl Text {
             }
         }
     }
+}
+
+/// Whether a chunk is the first of an event: servers give each event one.
+fn begins_event(chunk: &[u8]) -> bool {
+    let fields: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+    fields.iter().any(|field| chunk.starts_with(field))
 }
 
 /// What names the session in the URI that messages are to be posted to.

@@ -1,12 +1,15 @@
 //! How exchanges and connections end, and what that says of the calls in them.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use super::exchange::{Exchange, Posted};
+use super::messages::Found;
 use super::session::SessionKey;
 use super::tracking::Place;
 use super::{Media, Verb};
 use crate::connection::note;
+use crate::json::Envelope;
 use crate::track::State;
 use crate::tracker::{Timer, Tracker};
 use crate::{Direction, Loss, Nanos, Outcome, PairId, StreamId, Transport};
@@ -24,6 +27,68 @@ pub(crate) struct Unresumed {
 }
 
 impl Tracker {
+    /// The message of a direction is complete, or will never be.
+    pub(crate) fn end_message(&mut self, place: Place, cut: bool) {
+        let limits = Arc::clone(&self.output.limits);
+        let Some(link) = self.links.get_mut(&place.link) else {
+            return;
+        };
+        let reset = cut && link.wires[place.direction as usize].was_reset();
+        let Some(exchange) = link.exchange(place.direction, place.exchange) else {
+            return;
+        };
+        let body = exchange.bodies[place.direction as usize].take();
+        let was_asked = exchange.is_asked;
+        exchange.is_obscure |= cut && body.is_some();
+        let missed = exchange.is_obscure && place.direction == Direction::ServerToClient && !link.closing.is_begun();
+        if missed {
+            self.answers_missed(place, true);
+        }
+        if let Some(mut body) = body {
+            body.finish(&limits, &mut |envelope: &Envelope, found: Found| {
+                self.found(place, envelope, found);
+            });
+        }
+        let Some(link) = self.links.get_mut(&place.link) else {
+            return;
+        };
+        let Some(exchange) = link.exchange(place.direction, place.exchange) else {
+            return;
+        };
+        match place.direction {
+            Direction::ClientToServer if cut && (was_asked || reset) => {
+                // HTTP/2: the client wants no answer any more.
+                if let Some(exchange) = link.remove(place.exchange) {
+                    self.client_left(place.link, &exchange, place.now);
+                }
+            }
+            Direction::ClientToServer => exchange.is_asked = true,
+            // How the connection ended says how the exchange did.
+            Direction::ServerToClient if cut && link.closing.is_begun() => link.end_answer(),
+            Direction::ServerToClient => {
+                link.end_answer();
+                if let Some(exchange) = link.remove(place.exchange) {
+                    self.conclude(place.link, &exchange, place.now);
+                }
+            }
+        }
+    }
+
+    /// Answers to what was posted elsewhere may be among what is missing of a stream, and if it `is_lost`, among all
+    /// that is to come.
+    pub(crate) fn answers_missed(&mut self, place: Place, is_lost: bool) {
+        let exchange = self
+            .links
+            .get_mut(&place.link)
+            .and_then(|link| link.exchange(place.direction, place.exchange));
+        if let Some(exchange) = exchange.filter(|it| it.posted.is_empty())
+            && let Some(conversation) = exchange.conversation
+            && let Some(connection) = self.connections.get_mut(&conversation)
+        {
+            connection.lost_answers(is_lost);
+        }
+    }
+
     /// The response is complete, or as complete as it will be.
     pub(crate) fn conclude(&mut self, pair: PairId, exchange: &Exchange, now: Nanos) {
         let Some(answer) = exchange.answer else {

@@ -2,6 +2,7 @@
 //!
 //! Framing of messages: <https://www.rfc-editor.org/rfc/rfc9112#section-6>.
 
+mod astray;
 mod chunks;
 mod seek;
 mod start;
@@ -31,6 +32,8 @@ enum State {
     /// So many bytes of the body are left; never 0.
     Fixed(u64),
     Chunked(Chunks),
+    /// In a chunked body, but nobody knows where in it: the next chunk is looked for.
+    Astray,
     UntilClose,
     /// The message is complete, which is yet to be said. `cut`: so is that the next is lost.
     Done {
@@ -60,6 +63,8 @@ pub(crate) struct H1 {
     line: usize,
     /// The head was found by looking for it: if it is none, that is no news.
     speculative: bool,
+    /// The response goes on behind what is missing, and what comes then is worth finding.
+    is_stream: bool,
     head_start: u64,
     exchange: ExchangeKey,
 }
@@ -82,6 +87,7 @@ impl H1 {
             buffer: Vec::new(),
             line: 0,
             speculative: false,
+            is_stream: false,
             head_start: 0,
             exchange: 0,
         }
@@ -104,6 +110,11 @@ impl H1 {
         }
     }
 
+    /// The response whose head was just reported is a stream of events: each is worth having.
+    pub(crate) fn streams(&mut self) {
+        self.is_stream = true;
+    }
+
     /// Takes bytes up to and including the next part. `position` is that of the first byte.
     pub(crate) fn push<'a>(
         &mut self,
@@ -123,6 +134,13 @@ impl H1 {
                 _ if at == bytes.len() => break None,
                 State::Switched => at = bytes.len(),
                 State::Lost => at = self.seek(position, bytes, at),
+                State::Astray => {
+                    let (next, part) = self.find_chunk(position, bytes, at);
+                    at = next;
+                    if part.is_some() {
+                        break part;
+                    }
+                }
                 State::Head => {
                     let (next, part) = self.head(position, bytes, at, limits);
                     at = next;
@@ -156,55 +174,16 @@ impl H1 {
                             break Some((self.exchange, Part::Body(body)));
                         }
                         Some(Chunk::End) => self.state = State::Done { cut: false },
+                        Some(Chunk::Bad) if self.is_stream => {
+                            self.state = State::Astray;
+                            break Some((self.exchange, Part::Missing(taken as u64)));
+                        }
                         Some(Chunk::Bad) => break Some(self.close(Part::Bad, State::Lost)),
                     }
                 }
             }
         };
         (at, part)
-    }
-
-    /// The next `len` bytes are missing.
-    pub(crate) fn gap(&mut self, len: u64) -> Option<(ExchangeKey, Part<'static>)> {
-        if len == 0 {
-            return None;
-        }
-        let missing = match &mut self.state {
-            State::Switching | State::Switched => return None,
-            State::Lost => 0,
-            State::Done { cut } => {
-                *cut = true;
-                return None;
-            }
-            State::Cut => return None,
-            State::Head => 0,
-            State::UntilClose => len,
-            State::Fixed(left) => {
-                let missing = len.min(*left);
-                *left -= missing;
-                if *left == 0 {
-                    self.state = State::Done { cut: len > missing };
-                }
-                missing
-            }
-            State::Chunked(chunks) => {
-                let missing = chunks.skip(len);
-                if missing < len {
-                    self.state = State::Cut;
-                }
-                missing
-            }
-        };
-        if missing > 0 {
-            return Some((self.exchange, Part::Missing(missing)));
-        }
-        let silent = matches!(self.state, State::Lost) || self.speculative;
-        self.forget_head();
-        if silent {
-            self.state = State::Lost;
-            return None;
-        }
-        Some(self.close(Part::Cut, State::Lost))
     }
 
     /// The connection ended. To be called until it answers `None`.
@@ -217,7 +196,7 @@ impl H1 {
             }
             State::UntilClose => return Some(self.close(Part::End, State::Head)),
             State::Switching => return Some(self.close(Part::Switched, State::Switched)),
-            State::Cut | State::Fixed(_) | State::Chunked(_) => true,
+            State::Cut | State::Fixed(_) | State::Chunked(_) | State::Astray => true,
         };
         self.forget_head();
         if !open {
@@ -231,6 +210,7 @@ impl H1 {
         let key = self.exchange;
         self.exchange += 1;
         self.state = next;
+        self.is_stream = false;
         (key, part)
     }
 
@@ -357,17 +337,24 @@ impl H1 {
         };
         let at = from + newline + 1;
         seek::keep_last(&mut self.buffer, &rest[..=newline]);
-        match seek::start_line(self.role, &self.buffer) {
-            Some(begin) => {
-                self.buffer.drain(..begin);
-                self.line = self.buffer.len();
-                self.head_start = (position + at as u64).saturating_sub(self.buffer.len() as u64);
-                self.speculative = true;
-                self.state = State::Head;
-            }
-            None => self.buffer.clear(),
+        if self.take_start_line(position + at as u64) {
+            self.state = State::Head;
+        } else {
+            self.buffer.clear();
         }
         at
+    }
+
+    /// Whether the line that ends before `end` ends with a start line: then a head may have begun.
+    fn take_start_line(&mut self, end: u64) -> bool {
+        let Some(begin) = seek::start_line(self.role, &self.buffer) else {
+            return false;
+        };
+        self.buffer.drain(..begin);
+        self.line = self.buffer.len();
+        self.head_start = end.saturating_sub(self.buffer.len() as u64);
+        self.speculative = true;
+        true
     }
 }
 

@@ -44,6 +44,13 @@ impl Wire {
         }
     }
 
+    /// The response that has just begun is a stream of events.
+    pub(crate) fn streams(&mut self) {
+        if let Self::Http1(wire) = self {
+            wire.streams();
+        }
+    }
+
     pub(crate) fn end(&mut self, limits: &Limits) -> Option<(ExchangeKey, Part<'static>)> {
         match self {
             Self::Http1(wire) => wire.end(),

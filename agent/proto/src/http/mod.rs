@@ -38,6 +38,8 @@ pub(crate) enum Part<'a> {
     Body(&'a [u8]),
     /// So many bytes of the body are missing.
     Missing(u64),
+    /// After what was missing, a chunk of the body begins here.
+    Resumed,
     /// The message is complete.
     End,
     /// The message was given up: reset, or so much of the connection is missing that its end is

@@ -8,7 +8,7 @@ use super::body::Body;
 use super::exchange::Exchange;
 use super::link::Waiting;
 use super::messages::Found;
-use super::{ExchangeKey, Media, Part, RequestHead, ResponseHead, Verb};
+use super::{Coding, ExchangeKey, Media, Part, RequestHead, ResponseHead, Verb};
 use crate::json::Envelope;
 use crate::stream::Gap;
 use crate::track::State;
@@ -188,6 +188,15 @@ impl Tracker {
                     .as_mut()
                     .and_then(|body| body.missing(len, &self.output.limits));
                 exchange.is_obscure |= cut.is_some();
+                let is_lost = exchange.bodies[side].as_ref().is_some_and(|body| body.is_lost());
+                if cut.is_some() {
+                    self.answers_missed(place, is_lost);
+                }
+            }
+            Part::Resumed => {
+                if let Some(body) = &mut exchange.bodies[side] {
+                    body.resumes();
+                }
             }
             Part::End => self.end_message(place, false),
             Part::Cut => self.end_message(place, true),
@@ -256,6 +265,8 @@ impl Tracker {
         let key = exchange.key;
         if bodiless {
             link.wires[1].no_body();
+        } else if media == Media::EventStream && head.fields.coding == Coding::Identity {
+            link.wires[1].streams();
         }
         self.note_answer(Place { exchange: key, ..place }, head);
     }
@@ -283,49 +294,6 @@ impl Tracker {
         }
         if let Some(session) = endpoint {
             self.legacy_session(place, session);
-        }
-    }
-
-    /// The message of a direction is complete, or will never be.
-    fn end_message(&mut self, place: Place, cut: bool) {
-        let limits = Arc::clone(&self.output.limits);
-        let Some(link) = self.links.get_mut(&place.link) else {
-            return;
-        };
-        let reset = cut && link.wires[place.direction as usize].was_reset();
-        let Some(exchange) = link.exchange(place.direction, place.exchange) else {
-            return;
-        };
-        let body = exchange.bodies[place.direction as usize].take();
-        let was_asked = exchange.is_asked;
-        exchange.is_obscure |= cut && body.is_some();
-        if let Some(mut body) = body {
-            body.finish(&limits, &mut |envelope: &Envelope, found: Found| {
-                self.found(place, envelope, found);
-            });
-        }
-        let Some(link) = self.links.get_mut(&place.link) else {
-            return;
-        };
-        let Some(exchange) = link.exchange(place.direction, place.exchange) else {
-            return;
-        };
-        match place.direction {
-            Direction::ClientToServer if cut && (was_asked || reset) => {
-                // HTTP/2: the client wants no answer any more.
-                if let Some(exchange) = link.remove(place.exchange) {
-                    self.client_left(place.link, &exchange, place.now);
-                }
-            }
-            Direction::ClientToServer => exchange.is_asked = true,
-            // How the connection ended says how the exchange did.
-            Direction::ServerToClient if cut && link.closing.is_begun() => link.end_answer(),
-            Direction::ServerToClient => {
-                link.end_answer();
-                if let Some(exchange) = link.remove(place.exchange) {
-                    self.conclude(place.link, &exchange, place.now);
-                }
-            }
         }
     }
 

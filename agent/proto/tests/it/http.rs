@@ -1,6 +1,8 @@
 //! Calls over HTTP: sessions over many connections, events, errors, and ends of all kinds.
 
-use mcp_proto::{Carrier, Outcome, StreamId, Transport, Verdict};
+use std::io::Write as _;
+
+use mcp_proto::{Carrier, Loss, Outcome, StreamId, Transport, Verdict};
 
 use super::host::{CLIENT, SERVER, call, result};
 use super::web::{SESSION, Web, streams};
@@ -200,6 +202,101 @@ fn the_legacy_transport_answers_elsewhere() {
         [answered("tools/call"), answered("tools/call"), answered("ping")]
     );
     web.host.finish();
+}
+
+/// A session of 2024-11-05 whose answers come on connection 1.
+fn legacy(headers: &str) -> Web {
+    let mut web = Web::new();
+    web.ask(1, "GET /sse HTTP/1.1\r\nAccept: text/event-stream\r\n\r\n");
+    web.events(1, headers);
+    web.event(1, "event: endpoint\ndata: /messages/?session_id=77\n\n");
+    web
+}
+
+/// Posts a call on connection 2, which is accepted.
+fn post_elsewhere(web: &mut Web, body: &str) {
+    let length = body.len();
+    web.ask(
+        2,
+        &format!(
+            "POST /messages/?session_id=77 HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+    );
+    web.answer(2, "HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\n\r\nAccepted");
+}
+
+/// An event with the answer to a call, as it is written: a chunk of its own.
+fn answering(id: u32) -> String {
+    let event = format!("event: message\ndata: {}\n\n", result(id, "x"));
+    format!("{:x}\r\n{event}\r\n", event.len())
+}
+
+/// One syscall that writes `text`, of which only the first `head` and the last `tail` bytes are captured.
+fn answer_in_part(web: &mut Web, text: &str, head: usize, tail: usize) {
+    let (_, responses) = streams(1);
+    let (bytes, from) = (text.as_bytes(), text.len() - tail);
+    let captured = [(0, &bytes[..head]), (from as u64, &bytes[from..])];
+    let captured = &captured[..if tail == 0 { 1 } else { 2 }];
+    let len = bytes.len() as u64;
+    web.host
+        .syscall(responses, mcp_proto::Side::Writer, SERVER, len, captured);
+    web.host.read(responses, CLIENT, len);
+}
+
+#[test]
+fn a_stream_of_answers_goes_on_behind_a_gap() {
+    let mut web = legacy("");
+    for id in 1..=6 {
+        post_elsewhere(&mut web, &call(id, "echo"));
+    }
+    // Many answers in one syscall: what lies behind the third is not captured.
+    let (first, all) = (answering(1), (1..=4).map(answering).collect::<String>());
+    answer_in_part(&mut web, &all, 2 * first.len() + 7, 0);
+    // And one whose end is, but for its beginning.
+    let (fifth, sixth) = (answering(5), answering(6));
+    answer_in_part(&mut web, &format!("{fifth}{sixth}"), 20, sixth.len());
+    web.host.finish();
+    let told = |id: &str| {
+        let call = web.host.calls.iter().find(|call| &*call.request_id.0 == id);
+        call.map(|call| (call.outcome, call.loss.clone())).unwrap()
+    };
+    for id in ["1", "2"] {
+        assert_eq!(told(id), (Outcome::Ok, vec![]), "{id}");
+    }
+    for id in ["3", "4", "5"] {
+        assert_eq!(told(id), (Outcome::Pending, vec![Loss::Gap]), "{id}");
+    }
+    assert_eq!(told("6").0, Outcome::Ok);
+}
+
+#[test]
+fn calls_that_a_lost_stream_may_have_answered_say_so() {
+    let mut web = Web::new();
+    web.ask(1, "GET /sse HTTP/1.1\r\nAccept: text/event-stream\r\n\r\n");
+    web.events(1, "Content-Encoding: gzip\r\n");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut send = |web: &mut Web, event: &str, captured: bool| {
+        gzip.write_all(event.as_bytes()).unwrap();
+        gzip.flush().unwrap();
+        let bytes = std::mem::take(gzip.get_mut());
+        let chunk = [format!("{:x}\r\n", bytes.len()).as_bytes(), &bytes, b"\r\n"].concat();
+        let (_, responses) = streams(1);
+        let (len, pieces) = (chunk.len() as u64, [(0, &chunk[..])]);
+        let pieces = &pieces[..usize::from(captured)];
+        web.host
+            .syscall(responses, mcp_proto::Side::Writer, SERVER, len, pieces);
+        web.host.read(responses, CLIENT, len);
+    };
+    send(&mut web, "event: endpoint\ndata: /messages/?session_id=77\n\n", true);
+    for (id, captured) in [(1, true), (2, false), (3, true)] {
+        post_elsewhere(&mut web, &call(id, "echo"));
+        send(&mut web, &format!("data: {}\n\n", result(id, "x")), captured);
+    }
+    web.host.finish();
+    let told = |call: &mcp_proto::Call| (call.outcome, call.loss.clone());
+    let told: Vec<_> = web.host.calls.iter().map(told).collect();
+    let lost = (Outcome::Pending, vec![Loss::Gap]);
+    assert_eq!(told, [(Outcome::Ok, vec![]), lost.clone(), lost]);
 }
 
 #[test]

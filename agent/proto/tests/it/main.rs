@@ -7,5 +7,6 @@ mod corpus;
 mod framed;
 mod host;
 mod http;
+mod lifecycle;
 mod splits;
 mod web;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use agent_abi::{BindRecord, DataRecord, SocketRecord, flags};
 use mcp_proto::{Carrier, Content, Side, Transfer};
 
-use super::Pipeline;
+use super::{MAX_MOVED, Pipeline};
 use crate::calls::sessions;
 use crate::calls::sockets::Way;
 use crate::calls::trace_id::Run;
@@ -118,6 +118,10 @@ impl<S: FactsSource> Pipeline<S> {
         if record.flags & flags::FIRST != 0 {
             self.places.note(way.stream, record);
             self.windows.note(record);
+            let pid = record.header.tgid;
+            if self.moved.len() < MAX_MOVED || self.moved.contains_key(&pid) {
+                self.moved.insert(pid, record.exited);
+            }
         }
         let bits = record.flags;
         let transfer = Transfer {

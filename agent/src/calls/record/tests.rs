@@ -153,6 +153,7 @@ fn names_and_order_are_the_contract() {
         "causes_us",
         "dominant_cause",
         "upstreams",
+        "syscalls",
         "shared_window",
         "resources",
         "loss",

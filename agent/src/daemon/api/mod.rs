@@ -111,6 +111,7 @@ async fn status(Shared(state): Shared<Arc<State>>) -> Response {
         "pid": std::process::id(),
         "host": state.host,
         "began_unix_ms": state.began,
+        "reduced": state.reduced.get(),
         "records_dropped": state.dropped_records.load(Ordering::Relaxed),
         "prometheus": served,
         "losses": losses,

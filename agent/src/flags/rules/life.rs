@@ -1,5 +1,7 @@
 //! Servers that have no business living, or do not work.
 
+use std::collections::BTreeSet;
+
 use mcp_proto::Nanos;
 
 use super::pressure::IntoValue;
@@ -17,7 +19,10 @@ impl Engine {
 
     /// Who is at the other ends of a server's standard input and output.
     pub(in crate::flags) fn weigh_ends(&mut self, pid: u32, ends: &Ends, now: Nanos) {
-        let Some(known) = self.processes.get(&pid) else { return };
+        // A client may well have no standard streams.
+        let Some(known) = self.processes.get(&pid).filter(|known| known.is_server) else {
+            return;
+        };
         if known.client.is_none()
             && !known.client_is_dead
             && let Some(&client) = ends.holders.first().filter(|&&holder| holder != pid)
@@ -37,7 +42,11 @@ impl Engine {
         let half_closed = closed || ends.stdout == End::Closed;
         let has_stream = ends.stdin != End::None || ends.stdout != End::None;
         // A server over a network has no other ends and may well be init's child.
-        let is_orphan = has_stream && (known.client_is_dead || (closed && is_adopted));
+        known.is_private = has_stream;
+        // A server that has moved its streams elsewhere, as the Python SDK does, was its client's child.
+        let was_child = known.client.is_some() && known.first_parent == known.client;
+        let is_orphan = (has_stream && (known.client_is_dead || (closed && is_adopted)))
+            || (was_child && is_adopted && known.client_is_dead);
         let is_abandoned = half_closed && !is_orphan;
         let name = known.name.clone();
         let (client, rss) = (known.client.unwrap_or(0), known.usage.rss);
@@ -111,6 +120,7 @@ impl Engine {
 
     /// Servers of one client that are alike.
     pub(in crate::flags) fn weigh_groups(&mut self, now: Nanos) {
+        let mut weighed = BTreeSet::new();
         for (&client, servers) in &self.clients {
             let mut alike: Vec<(u64, u32)> = servers
                 .iter()
@@ -124,12 +134,14 @@ impl Engine {
                 let Some(first) = pids.first().and_then(known) else {
                     continue;
                 };
+                let subject = Subject::Group {
+                    client_pid: client,
+                    program: first.program,
+                };
+                weighed.insert(subject.clone());
                 let weighing = Weighing {
                     level: self.levels.of(Flag::DuplicateServers, Some(&first.name), None),
-                    subject: Subject::Group {
-                        client_pid: client,
-                        program: first.program,
-                    },
+                    subject,
                     name: Some(&first.name),
                     value: as_f64(pids.len() as u64),
                 };
@@ -142,6 +154,9 @@ impl Engine {
                 });
             }
         }
+        // All servers of a group may have ended, or its client.
+        self.board
+            .keep(Flag::DuplicateServers, |subject| weighed.contains(subject), now);
     }
 
     /// The kernel kills a process for want of memory.

@@ -16,6 +16,8 @@ const MINUTE: usize = 2;
 #[derive(Debug, Default)]
 struct Fleet {
     instances: u64,
+    /// Those that are not one client's own: of such there are as many as clients.
+    shared: u64,
     cpu: Mean,
     memory: Mean,
     waiting: u64,
@@ -47,6 +49,7 @@ impl Engine {
         for known in self.processes.values().filter(|known| known.is_server) {
             let fleet = fleets.entry(Arc::clone(&known.name)).or_default();
             fleet.instances += 1;
+            fleet.shared += u64::from(!known.is_private);
             fleet.cpu.add(known.usage.cpu);
             fleet.memory.add(known.usage.memory);
             fleet.waiting += u64::from(known.flight.waiting);
@@ -92,7 +95,7 @@ impl Engine {
             let below = |value: Option<f64>, key| value.is_some_and(|value| value < less.level.parameter(key));
             let low = below(cpu, "cpu") && below(memory, "memory") && below(response, "response_ms");
             // One instance that nobody scales cannot be fewer.
-            let scalable = fleet.instances > 1 || fleet.is_contained;
+            let scalable = fleet.shared > 1 || fleet.is_contained;
             let used = as_f64(minute.timed) >= less.level.parameter("min_calls");
             less.value = f64::from(u8::from(low && scalable && used));
             self.board.weigh(less, now, evidence);

@@ -137,7 +137,7 @@ pub(super) static TABLE: [Definition; 8] = [
             warn: 3600.0,
             critical: None,
             clear: 60.0,
-            range: (60.0, 2_592_000.0),
+            range: (1.0, 2_592_000.0),
         },
         hysteresis: after(1, 1, 1, 60),
         parameters: &[],

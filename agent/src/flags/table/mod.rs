@@ -213,7 +213,10 @@ mod tests {
                     (parameter.range.0..=parameter.range.1).contains(&parameter.default),
                     "{code}"
                 );
-                assert!(!["enabled", "warn", "critical", "clear", "raise", "of", "calm"].contains(&parameter.key));
+                assert!(
+                    !["enabled", "warn", "critical", "clear", "raise", "of", "calm", "quiet_s"]
+                        .contains(&parameter.key)
+                );
             }
         }
     }

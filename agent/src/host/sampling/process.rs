@@ -1,13 +1,13 @@
 //! What one process uses.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::sync::Arc;
 
 use mcp_proto::Nanos;
-use procfs::FromRead;
-use procfs::process::{LimitValue, Process, Stat};
 use serde::Serialize;
 
+use super::stat::StatFiles;
 use crate::host::cgroup::ratio;
 
 /// How closely a process is looked at.
@@ -187,72 +187,85 @@ impl ProcessSample {
 }
 
 /// Looks at a process, as closely as `depth` says by what a glance shows. `None` when it is gone.
-pub fn read_process(pid: u32, depth: impl FnOnce(&ProcessCounters) -> Depth) -> Option<ProcessCounters> {
-    let stat = read_stat(pid)?;
+pub(super) fn read_process(
+    stats: &mut StatFiles,
+    pid: u32,
+    depth: impl FnOnce(&ProcessCounters) -> Depth,
+) -> Option<ProcessCounters> {
+    let stat = stats.read(pid)?;
     let nanos = |ticks: u64| ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1));
     let mut counters = ProcessCounters {
         pid,
-        start_time: stat.starttime,
-        parent: u32::try_from(stat.ppid).unwrap_or(0),
+        start_time: stat.start_time,
+        parent: stat.parent,
         comm: stat.comm,
         state: stat.state,
-        cpu_ns: nanos(stat.utime.saturating_add(stat.stime)),
-        cpu_user_ns: nanos(stat.utime),
-        rss: stat.rss.saturating_mul(procfs::page_size()),
-        virtual_bytes: stat.vsize,
-        threads: u32::try_from(stat.num_threads).unwrap_or(0),
-        major_faults: stat.majflt,
-        minor_faults: stat.minflt,
+        cpu_ns: nanos(stat.user_ticks.saturating_add(stat.system_ticks)),
+        cpu_user_ns: nanos(stat.user_ticks),
+        rss: stat.rss_pages.saturating_mul(procfs::page_size()),
+        virtual_bytes: stat.virtual_bytes,
+        threads: stat.threads,
+        major_faults: stat.major_faults,
+        minor_faults: stat.minor_faults,
         more: None,
         pss: None,
     };
     let depth = depth(&counters);
-    if depth >= Depth::Look
-        && let Ok(process) = Process::new(stat.pid)
-    {
-        counters.more = Some(more(&process));
-        if depth >= Depth::Measure {
-            counters.pss = pss(&process);
-        }
+    if depth >= Depth::Look {
+        counters.more = Some(more(pid));
+    }
+    if depth >= Depth::Measure {
+        counters.pss = text(pid, "smaps_rollup").and_then(|text| number(&text, "Pss:"));
+        counters.pss = counters.pss.map(|kib| kib * 1024);
     }
     Some(counters)
 }
 
-/// `/proc/PID/stat` in one read: half of what it costs by way of the process's directory.
-pub(in crate::host) fn read_stat(pid: u32) -> Option<Stat> {
-    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    Stat::from_read(text.as_slice()).ok()
-}
-
 /// Each file by itself: of a process of another user some may be read and some not.
-fn more(process: &Process) -> MoreCounters {
-    let status = process.status().ok();
-    let status = status.as_ref();
-    let io = process.io().ok();
-    let schedule = process.schedstat().ok();
+fn more(pid: u32) -> MoreCounters {
+    let status = text(pid, "status").unwrap_or_default();
+    let io = text(pid, "io").unwrap_or_default();
+    let schedule = text(pid, "schedstat").unwrap_or_default();
+    let mut schedule = schedule.split_whitespace().map(|word| word.parse().ok());
     MoreCounters {
-        swap: status.and_then(|status| status.vmswap).map(|kib| kib * 1024),
-        fds: process.fd_count().ok().and_then(|count| count.try_into().ok()),
-        fd_limit: process
-            .limits()
-            .ok()
-            .and_then(|limits| match limits.max_open_files.soft_limit {
-                LimitValue::Value(limit) => Some(limit),
-                LimitValue::Unlimited => None,
-            }),
-        voluntary_switches: status.and_then(|status| status.voluntary_ctxt_switches),
-        involuntary_switches: status.and_then(|status| status.nonvoluntary_ctxt_switches),
-        read_bytes: io.as_ref().map(|io| io.read_bytes),
-        write_bytes: io.as_ref().map(|io| io.write_bytes),
-        run_queue_ns: schedule.as_ref().map(|schedule| schedule.run_delay),
-        main_thread_ns: schedule.map(|schedule| schedule.sum_exec_runtime),
+        swap: number(&status, "VmSwap:").map(|kib| kib * 1024),
+        fds: descriptors(pid),
+        fd_limit: text(pid, "limits").and_then(|limits| number(&limits, "Max open files")),
+        voluntary_switches: number(&status, "voluntary_ctxt_switches:"),
+        involuntary_switches: number(&status, "nonvoluntary_ctxt_switches:"),
+        read_bytes: number(&io, "read_bytes:"),
+        write_bytes: number(&io, "write_bytes:"),
+        main_thread_ns: schedule.next().flatten(),
+        run_queue_ns: schedule.next().flatten(),
     }
 }
 
-fn pss(process: &Process) -> Option<u64> {
-    let rollup = process.smaps_rollup().ok()?;
-    let map = rollup.memory_map_rollup.0.first()?;
-    map.extension.map.get("Pss").copied()
+/// How many descriptors are open: from 6.2 on the size of the directory.
+fn descriptors(pid: u32) -> Option<u64> {
+    let path = format!("/proc/{pid}/fd");
+    match fs::metadata(&path).ok()?.len() {
+        0 => u64::try_from(fs::read_dir(&path).ok()?.count()).ok(),
+        size => Some(size),
+    }
+}
+
+/// A file of a process, of which a line or few are wanted: a parser of all of it costs more than the
+/// kernel takes to write it.
+fn text(pid: u32, name: &str) -> Option<String> {
+    /// The longest that is read has half of it.
+    const ROOM: usize = 4096;
+    let mut file = File::open(format!("/proc/{pid}/{name}")).ok()?;
+    let mut bytes = vec![0; ROOM];
+    // The kernel writes all of it for the first read, or nothing.
+    let len = file.read(&mut bytes).ok().filter(|&len| len > 0)?;
+    bytes.truncate(len);
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The number after `name` at the beginning of a line.
+fn number(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -261,7 +274,8 @@ mod tests {
 
     #[test]
     fn itself() {
-        let own = read_process(std::process::id(), |_| Depth::Measure).unwrap();
+        let mut stats = StatFiles::default();
+        let own = read_process(&mut stats, std::process::id(), |_| Depth::Measure).unwrap();
         let more = own.more.unwrap();
         assert!(own.rss > 1 << 20 && own.threads >= 1 && own.start_time > 0, "{own:?}");
         assert!(
@@ -274,8 +288,24 @@ mod tests {
             "{own:?}"
         );
         assert!(more.voluntary_switches.is_some() && more.run_queue_ns.is_some() && more.write_bytes.is_some());
-        assert_eq!(read_process(std::process::id(), |_| Depth::Glance).unwrap().more, None);
-        assert_eq!(read_process(u32::MAX, |_| Depth::Look), None);
+        let glance = read_process(&mut stats, std::process::id(), |_| Depth::Glance).unwrap();
+        assert_eq!(glance.more, None);
+        assert_eq!(read_process(&mut stats, u32::MAX, |_| Depth::Look), None);
+    }
+
+    #[test]
+    fn as_the_procfs_crate_has_it() {
+        let pid = std::process::id();
+        let process = procfs::process::Process::myself().unwrap();
+        let limit = process.limits().unwrap().max_open_files.soft_limit;
+        let wanted = match limit {
+            procfs::process::LimitValue::Value(limit) => Some(limit),
+            procfs::process::LimitValue::Unlimited => None,
+        };
+        assert_eq!(more(pid).fd_limit, wanted);
+        // The directory that is read is open meanwhile.
+        let listed = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64;
+        assert!(descriptors(pid).unwrap().abs_diff(listed) <= 8);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::limits::{
     FAST_FOR, IDLE_INTERVALS, LOOK_EVERY, MAX_CGROUPS, MAX_CGROUPS_PER_TICK, MAX_PER_TICK, MAX_WATCHED, MEASURE_EVERY,
+    TOGETHER,
 };
 use super::{Depth, HostCounters, HostSample, ProcessCounters, ProcessSample, Source};
 use crate::host::{CgroupCounters, CgroupSample, thread_cpu};
@@ -92,6 +93,8 @@ pub struct Sampler<S> {
     host_due: Nanos,
     cgroups: BTreeMap<Arc<str>, Option<(CgroupCounters, Nanos)>>,
     cgroup_queue: VecDeque<Arc<str>>,
+    /// Processes that have something to do, and are no sooner idle for doing nothing about it.
+    attended: BTreeSet<u32>,
     fast_until: Nanos,
     cost: Cost,
 }
@@ -108,6 +111,7 @@ impl<S: Source> Sampler<S> {
             host_due: 0,
             cgroups: BTreeMap::new(),
             cgroup_queue: VecDeque::new(),
+            attended: BTreeSet::new(),
             fast_until: 0,
             cost: Cost::default(),
         }
@@ -134,11 +138,28 @@ impl<S: Source> Sampler<S> {
     /// Watches a process no longer.
     pub fn forget(&mut self, pid: u32) {
         if let Some(watched) = self.watched.remove(&pid) {
+            self.source.forget_process(pid);
             self.queue.remove(&(watched.due, pid));
             if let Some(path) = watched.cgroup {
                 self.leave(&path);
             }
         }
+    }
+
+    /// These of the watched processes have something to do: they are looked at every interval,
+    /// whatever they do.
+    pub fn attend(&mut self, pids: BTreeSet<u32>, now: Nanos) {
+        let soon = now + self.settings.interval;
+        for pid in pids.difference(&self.attended) {
+            if let Some(watched) = self.watched.get_mut(pid)
+                && watched.due > soon
+            {
+                self.queue.remove(&(watched.due, *pid));
+                watched.due = soon;
+                self.queue.insert((soon, *pid));
+            }
+        }
+        self.attended = pids;
     }
 
     /// Something is under pressure: look more often for a while.
@@ -167,7 +188,7 @@ impl<S: Source> Sampler<S> {
         if self.host_due <= now {
             self.look_at_host(now, &mut samples);
             self.look_at_cgroups(now, &mut samples);
-            self.host_due = now + self.interval(now);
+            self.host_due = self.together(now + self.interval(now));
         }
         for _ in 0..MAX_PER_TICK {
             let Some(&(due, pid)) = self.queue.first() else { break };
@@ -200,6 +221,19 @@ impl<S: Source> Sampler<S> {
             self.settings.fast
         } else {
             self.settings.interval
+        }
+    }
+
+    /// Whether intervals are long enough for looks to be gathered.
+    fn is_slow(&self) -> bool {
+        self.settings.interval >= 2 * TOGETHER
+    }
+
+    fn together(&self, due: Nanos) -> Nanos {
+        if self.is_slow() {
+            due.next_multiple_of(TOGETHER)
+        } else {
+            due
         }
     }
 
@@ -241,6 +275,7 @@ impl<S: Source> Sampler<S> {
 
     fn look_at(&mut self, pid: u32, now: Nanos, samples: &mut Samples) {
         let interval = self.interval(now);
+        let is_slow = self.is_slow();
         let Some(watched) = self.watched.get_mut(&pid) else {
             return;
         };
@@ -264,7 +299,7 @@ impl<S: Source> Sampler<S> {
         }
         let earlier = watched.last.as_ref().map(|(before, at)| (before, *at));
         let mut sample = ProcessSample::between(earlier, &counters, now);
-        let idle = sample.cpu.is_some_and(|cpu| cpu < IDLE_CORES);
+        let idle = sample.cpu.is_some_and(|cpu| cpu < IDLE_CORES) && !self.attended.contains(&pid);
         watched.idle = if idle {
             (watched.idle + 1).min(IDLE_INTERVALS - 1)
         } else {
@@ -282,7 +317,8 @@ impl<S: Source> Sampler<S> {
         } else {
             0
         };
-        watched.due = now + pause - spread;
+        let due = now + pause - spread;
+        watched.due = if is_slow { due.next_multiple_of(TOGETHER) } else { due };
         watched.rounds = round.wrapping_add(1);
         let ask_cgroup = round.is_multiple_of(LOOK_EVERY);
         let mut kept = counters;

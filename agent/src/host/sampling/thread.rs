@@ -38,6 +38,7 @@ pub struct Report {
 enum Order {
     Watch(u32),
     Forget(u32),
+    Attend(BTreeSet<u32>),
 }
 
 /// A sampler in a thread of its own. It ends when this is dropped.
@@ -46,6 +47,7 @@ pub struct SamplerThread {
     orders: SyncSender<Order>,
     reports: Receiver<Report>,
     watched: BTreeSet<u32>,
+    attended: BTreeSet<u32>,
 }
 
 impl SamplerThread {
@@ -63,6 +65,7 @@ impl SamplerThread {
             orders,
             reports,
             watched: BTreeSet::new(),
+            attended: BTreeSet::new(),
         })
     }
 
@@ -78,6 +81,13 @@ impl SamplerThread {
         // A thread that is behind will find by itself that the process is gone.
         if self.watched.remove(&pid) {
             self.orders.try_send(Order::Forget(pid)).unwrap_or_default();
+        }
+    }
+
+    /// Looks more closely at those of the watched processes that have something to do.
+    pub fn attend(&mut self, pids: BTreeSet<u32>) {
+        if self.attended != pids && self.orders.try_send(Order::Attend(pids.clone())).is_ok() {
+            self.attended = pids;
         }
     }
 
@@ -104,7 +114,7 @@ fn run(settings: Settings, inbox: &Receiver<Order>, outbox: &SyncSender<Report>)
         if trigger.as_ref().is_some_and(|trigger| trigger.wait(0).unwrap_or(false)) {
             sampler.hurry(now);
         }
-        let samples = sampler.tick(now);
+        let mut samples = sampler.tick(now);
         for pid in &samples.gone {
             watched.remove(pid);
         }
@@ -112,6 +122,15 @@ fn run(settings: Settings, inbox: &Receiver<Order>, outbox: &SyncSender<Report>)
         if scan_due <= now && !watched.is_empty() {
             scan_due = now + SCAN_EVERY;
             ends = scanner.scan(&watched.iter().copied().collect::<Vec<_>>());
+            // Those that are idle would be missed later only.
+            let found: BTreeSet<u32> = ends.iter().map(|(pid, _)| *pid).collect();
+            let is_gone = |pid: &&u32| !found.contains(*pid) && !Path::new("/proc").join(pid.to_string()).exists();
+            let gone: Vec<u32> = watched.iter().filter(is_gone).copied().collect();
+            for &pid in &gone {
+                watched.remove(&pid);
+                sampler.forget(pid);
+            }
+            samples.gone.extend(gone);
         }
         let is_news = samples.host.is_some() || !samples.processes.is_empty() || !samples.gone.is_empty();
         if is_news || !ends.is_empty() {
@@ -145,6 +164,7 @@ fn run(settings: Settings, inbox: &Receiver<Order>, outbox: &SyncSender<Report>)
                     watched.remove(&pid);
                     sampler.forget(pid);
                 }
+                Order::Attend(pids) => sampler.attend(pids, monotonic()),
             }
         }
     }

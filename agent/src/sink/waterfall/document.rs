@@ -32,6 +32,8 @@ pub struct CallDocument {
     #[serde(default)]
     pub upstreams: Vec<UpstreamDocument>,
     #[serde(default)]
+    pub syscalls: Vec<SyscallDocument>,
+    #[serde(default)]
     pub shared_window: bool,
     pub resources: Option<ResourcesDocument>,
     #[serde(default)]
@@ -53,6 +55,23 @@ pub struct PartsDocument {
     pub server: Option<f64>,
     pub response_queue: Option<f64>,
     pub transfer: Option<f64>,
+}
+
+/// One system call.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SyscallDocument {
+    pub name: String,
+    pub count: u64,
+    pub us: f64,
+    #[serde(default)]
+    pub durations: Vec<DurationsDocument>,
+}
+
+/// How often a system call took less than so long, and at least half of that.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct DurationsDocument {
+    pub below_us: Option<f64>,
+    pub count: u32,
 }
 
 /// The causes by name, in microseconds.

@@ -19,6 +19,11 @@ fn call() -> serde_json::Value {
             { "peer": "sh", "kind": "process", "address": null, "us": 40_000.0, "bytes": 0,
               "connect_us": null, "first_byte_us": null, "exit_status": 3 },
         ],
+        "syscalls": [
+            { "name": "epoll_wait", "count": 9, "us": 230_000.0,
+              "durations": [{ "below_us": 1.024, "count": 1 }, { "below_us": 4.096, "count": 8 }] },
+            { "name": "read", "count": 1, "us": 3.0 },
+        ],
         "resources": { "cpu_us": 61_000.0, "major_faults": 2, "stream_bytes": 2010 },
     })
 }
@@ -56,6 +61,10 @@ Whom the server waited for
   connection       api.example.com                             200ms  at 192.0.2.7:443, connected in 1.20ms, \
 first byte after 190ms, 1.30K
   process          sh                                         40.0ms  exit status 3
+
+System calls that took longest, in all threads
+  epoll_wait          230ms  9 times  0.51us ▁ █ 4.10us
+  read               3.00us  1 time
 
 What the server's process used meanwhile
   61.0ms of CPU in all threads, 2 major page faults, 2.01K read and written on MCP streams

@@ -48,6 +48,14 @@ impl Default for Chunks {
 }
 
 impl Chunks {
+    /// Behind the line that gives the size of a chunk.
+    pub(super) fn behind_size(size: u64) -> Self {
+        match size {
+            0 => Self::Trailers { empty: true, len: 0 },
+            size => Self::Data(size),
+        }
+    }
+
     /// Takes bytes up to and including the next thing found.
     pub(super) fn push(&mut self, bytes: &[u8], limits: &Limits) -> (usize, Option<Chunk>) {
         let mut at = 0;
@@ -120,10 +128,7 @@ impl Chunks {
         *len += 1;
         match (byte, char::from(byte).to_digit(16)) {
             (b'\n', _) if *digits => {
-                *self = match *value {
-                    0 => Self::Trailers { empty: true, len: 0 },
-                    value => Self::Data(value),
-                };
+                *self = Self::behind_size(*value);
                 return None;
             }
             _ if *len > limits.chunk_line_bytes => return Some(Chunk::Bad),

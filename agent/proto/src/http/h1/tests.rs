@@ -11,6 +11,7 @@ enum Seen {
     Response(ResponseHead),
     Body(Vec<u8>),
     Missing(u64),
+    Resumed,
     End,
     Cut,
     Switched,
@@ -51,6 +52,7 @@ impl Feed {
                 Seen::Body(bytes.to_vec())
             }
             Part::Missing(len) => Seen::Missing(len),
+            Part::Resumed => Seen::Resumed,
             Part::End => Seen::End,
             Part::Cut => Seen::Cut,
             Part::Switched => Seen::Switched,
@@ -120,6 +122,7 @@ fn sketch(parts: &Parts) -> String {
             Seen::Response(head) => out.push_str(&format!("={}", head.status)),
             Seen::Body(body) => out.push_str(&format!(":{}", String::from_utf8_lossy(body))),
             Seen::Missing(len) => out.push_str(&format!("-{len}")),
+            Seen::Resumed => out.push('+'),
             Seen::End => out.push('.'),
             Seen::Cut => out.push('!'),
             Seen::Switched => out.push('~'),
@@ -351,6 +354,51 @@ fn gaps_elsewhere_cut() {
     feed.push(head);
     feed.push(b"{}");
     assert_eq!(sketch(&feed.end()), "0=200 0:abc 0-2 0! 1=200 1:{} 1.");
+}
+
+/// A stream of events that has begun.
+fn events() -> Feed {
+    let mut feed = Feed::new(H1::responses(false));
+    feed.push(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    feed.h1.streams();
+    feed
+}
+
+#[test]
+fn streams_go_on_behind_gaps() {
+    let mut feed = events();
+    feed.push(b"2\r\nab\r\n");
+    feed.gap(9);
+    feed.push(b"x: 12\r\nface\n\r\n2\r\ncd\r\n");
+    // Within a chunk, over its end; and again before the next one was found.
+    feed.push(b"4\r\ne");
+    feed.gap(7);
+    feed.push(b"ef\"}\r\n1");
+    feed.gap(1);
+    feed.push(b"\r\n1\r\ng\r\n0\r\n\r\nHTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(
+        sketch(&feed.end()),
+        "0=200 0:ab 0-9 0+ 0:cde 0-7 0-1 0+ 0:g 0. 1=202 1."
+    );
+}
+
+#[test]
+fn what_only_looked_like_a_chunk_is_passed_over() {
+    let mut feed = events();
+    feed.gap(3);
+    feed.push(b"3\r\nno chunk\r\n2\r\nab\r\n0\r\n\r\n");
+    assert_eq!(sketch(&feed.end()), "0=200 0-3 0+ 0:no  0-1 0+ 0:ab 0.");
+}
+
+#[test]
+fn a_stream_whose_end_is_missing_is_cut() {
+    let mut feed = events();
+    feed.gap(30);
+    feed.push(b"\n\nHTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(sketch(&feed.end()), "0=200 0-30 0! 1=202 1.");
+    let mut feed = events();
+    feed.gap(30);
+    assert_eq!(sketch(&feed.end()), "0=200 0-30 0!");
 }
 
 /// Messages of every framing, all of them responses.

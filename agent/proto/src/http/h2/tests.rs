@@ -75,7 +75,7 @@ impl Run {
             Part::End => Seen::End,
             Part::Cut => Seen::Cut(reset),
             Part::Bad => Seen::Bad,
-            Part::Switched => panic!("HTTP/2 does not switch"),
+            Part::Resumed | Part::Switched => panic!("not of HTTP/2"),
         };
         self.seen.push((exchange, seen));
     }

@@ -42,6 +42,8 @@ impl Source for Fake {
         Some(counters)
     }
 
+    fn forget_process(&mut self, _: u32) {}
+
     fn cgroup_of(&mut self, pid: u32) -> Option<Arc<str>> {
         Some(format!("/group{}", pid % 2).into())
     }
@@ -76,9 +78,27 @@ fn the_busy_every_interval_and_the_idle_seldom() {
         }
     });
     assert!((119..=122).contains(&seen[&1]), "{seen:?}");
-    assert!((60..=63).contains(&seen[&2]), "{seen:?}");
-    assert!(sampler.source.closely[&2] <= 8, "{:?}", sampler.source.closely);
+    assert!((40..=43).contains(&seen[&2]), "{seen:?}");
+    assert!(sampler.source.closely[&2] <= 6, "{:?}", sampler.source.closely);
     assert_eq!(sampler.source.closely[&1], seen[&1]);
+}
+
+#[test]
+fn whoever_has_something_to_do_is_not_idle() {
+    let mut sampler = Sampler::new(Fake::with(1..=1), Settings::default());
+    sampler.watch(1, 0);
+    run(&mut sampler, 0, 60 * SECOND, |_, _, _| {});
+    sampler.attend([1].into(), 60 * SECOND);
+    let mut seen = 0;
+    run(&mut sampler, 60 * SECOND, 120 * SECOND, |_, _, samples| {
+        seen += samples.processes.len();
+    });
+    assert!((11..=12).contains(&seen), "{seen}");
+    sampler.attend(BTreeSet::new(), 120 * SECOND);
+    run(&mut sampler, 120 * SECOND, 240 * SECOND, |_, _, samples| {
+        seen += samples.processes.len();
+    });
+    assert!((18..=24).contains(&seen), "{seen}");
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! Two thousand servers whose client was killed: all told of, and no trouble for the agent.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use mcpsonar_tests::harness::{Holder, Trace};
+
+const LEAKED: usize = 2000;
+/// How long it may take until they are told of, or their end.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Memory of the agent, ring included, in KiB.
+const MEMORY_KIB: u64 = 64 << 10;
+
+/// The servers that such an event was about so far.
+fn about(trace: &Trace, event: &str, servers: &BTreeSet<u64>) -> Result<usize> {
+    let events = trace.events()?;
+    let orphaned = events
+        .iter()
+        .filter(|line| line["event"] == event && line["flag"] == "orphaned");
+    let pids: BTreeSet<u64> = orphaned.filter_map(|line| line["subject"]["pid"].as_u64()).collect();
+    Ok(pids.intersection(servers).count())
+}
+
+/// Waits until all servers were told of; gives how long it took.
+fn all(trace: &Trace, event: &str, servers: &BTreeSet<u64>) -> Result<Duration> {
+    let since = Instant::now();
+    loop {
+        let told = about(trace, event, servers)?;
+        if told == LEAKED {
+            return Ok(since.elapsed());
+        }
+        if since.elapsed() > LIMIT {
+            bail!("{told} of {LEAKED} were {event} within {LIMIT:?}");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// CPU time in seconds, of all threads.
+fn cpu(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("no command")?;
+    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
+    // USER_HZ is 100 on every architecture that the agent runs on.
+    Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
+}
+
+/// Resident memory in KiB.
+fn memory(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let word = line
+        .and_then(|line| line.split_whitespace().next())
+        .context("no VmRSS")?;
+    Ok(word.parse()?)
+}
+
+#[test]
+fn two_thousand_leaked_servers() -> Result<()> {
+    let trace = Trace::new("leaked")?.flags("{}")?;
+    let agent = trace.attach(&[])?;
+    let pid = agent.agent.id();
+    let mut leaked = Holder::start(&["--servers", &LEAKED.to_string()], &["--linger"])?;
+    let servers: BTreeSet<u64> = leaked.servers.iter().map(|&pid| pid.into()).collect();
+    let (before, began) = (cpu(pid)?, Instant::now());
+    leaked.kill_client()?;
+    let raised = all(&trace, "raised", &servers)?;
+    std::thread::sleep(Duration::from_secs(10).saturating_sub(raised));
+    let share = (cpu(pid)? - before) / began.elapsed().as_secs_f64();
+    let rss = memory(pid)?;
+    leaked.kill_servers();
+    let cleared = all(&trace, "cleared", &servers)?;
+    println!("raised after {raised:?}, cleared after {cleared:?}; {share:.3} of a core, {rss} KiB");
+    ensure!(share < 0.25, "the agent used {share} of a core");
+    ensure!(rss < MEMORY_KIB, "the agent has {rss} KiB");
+    let run = agent.stop()?;
+    ensure!(
+        run.stats["counters"]["dropped"].as_u64().unwrap_or(0) == 0,
+        "records were dropped: {}",
+        run.stats
+    );
+    Ok(())
+}

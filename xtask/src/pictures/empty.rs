@@ -1,0 +1,73 @@
+//! Queries that have no answer in a run of minutes, and why that is as it should be.
+
+/// A part of the query, and why nothing answers it.
+const EXPECTED: &[(&str, &str)] = &[
+    (
+        "hung|spinning",
+        "no server of the workload stands still for as long as that takes",
+    ),
+    (
+        "memory_growth|memory_limit|",
+        "the leak is small, and runs into no limit",
+    ),
+    ("scale_out|scale_in", "advice on scaling is of hours"),
+    (
+        "mcpsonar_agent_series_overflows_total",
+        "the workload has fewer names than there is room for",
+    ),
+    ("mcpsonar_calls_incomplete_total", "nothing was lost"),
+    (
+        "mcp_cache_operations_total",
+        "the agent does not tell repeated requests yet",
+    ),
+    ("_session_duration_seconds", "the agent does not measure sessions yet"),
+];
+
+/// Why `query` may have no answer.
+pub(super) fn reason(query: &str) -> Option<&'static str> {
+    EXPECTED
+        .iter()
+        .find(|(part, _)| query.contains(part))
+        .map(|(_, why)| *why)
+}
+
+/// What a condition compares: the query without ` > 0.5`, ` == 0` and the like. Whatever it is
+/// compared with, that has to be there.
+pub(super) fn without_comparisons(query: &str) -> String {
+    let mut words = query.split(' ').peekable();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        let number = words.peek().map(|next| next.trim_end_matches(')'));
+        let is_comparison = matches!(word, ">" | "<" | "==" | ">=" | "<=");
+        match number.and_then(|number| number.parse::<f64>().ok()) {
+            Some(_) if is_comparison => {
+                let with = words.next().unwrap_or_default();
+                // Parentheses that close after the number stay.
+                let closing = with.len() - with.trim_end_matches(')').len();
+                if let Some(last) = kept.last_mut() {
+                    *last = format!("{last}{}", ")".repeat(closing));
+                }
+            }
+            _ => kept.push(word.to_owned()),
+        }
+    }
+    kept.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_lose_their_bounds_only() {
+        for (query, expected) in [
+            ("a > 0.5 or b > 268435456", "a or b"),
+            ("up{job=~\".*\"} == 0", "up{job=~\".*\"}"),
+            ("sum(a > 0) / b", "sum(a) / b"),
+            ("a > b", "a > b"),
+            ("a / 5", "a / 5"),
+        ] {
+            assert_eq!(without_comparisons(query), expected);
+        }
+    }
+}
