@@ -142,11 +142,18 @@ fn fixtures(trace: &Trace) -> Result<()> {
 
 /// The same with servers on a real SDK.
 fn servers_on_an_sdk(trace: &Trace) -> Result<()> {
-    let mut lingering = server("py-faults")?;
-    lingering.push("--linger".to_owned());
-    let mut orphan = Holder::with(&[], &lingering)?;
-    let twins = Holder::with(&["--servers", "2"], &server("py-faults")?)?;
-    let hung = Holder::with(&["--call", "hold", "--ms", "18000"], &server("py-faults")?)?;
+    let plain = server("py-faults")?;
+    let lingering = [plain.as_slice(), &["--linger".to_owned()]].concat();
+    // At once: an interpreter takes seconds to start.
+    let [orphan, twins, hung] = thread::scope(|scope| {
+        [
+            scope.spawn(|| Holder::with(&[], &lingering)),
+            scope.spawn(|| Holder::with(&["--servers", "2"], &plain)),
+            scope.spawn(|| Holder::with(&["--call", "hold", "--ms", "18000"], &plain)),
+        ]
+        .map(|started| started.join().unwrap_or_else(|_panic| bail!("panicked")))
+    });
+    let (mut orphan, twins, hung) = (orphan?, twins?, hung?);
     orphan.kill_client()?;
     let is_twins = |event: &Value| event["subject"]["client_pid"] == twins.client.id();
     raised(trace, "orphaned", is_of(orphan.servers[0]))?;
