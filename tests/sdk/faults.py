@@ -153,7 +153,7 @@ def disk():
     except OSError:
         file = os.open(path, flags)
     os.unlink(path)
-    return file, mmap.mmap(-1, 1 << 20)
+    return file, mmap.mmap(-1, 16 << 20)
 
 
 @mcp.tool()
@@ -161,7 +161,7 @@ def fsync(ms: int) -> str:
     (file, block), at, had = disk(), 0, Had()
     until = time.monotonic() + ms / 1000
     while time.monotonic() < until:
-        os.pwrite(file, block, at % (16 << 20))
+        os.pwrite(file, block, at % (64 << 20))
         os.fsync(file)
         at += len(block)
     return had.answer()

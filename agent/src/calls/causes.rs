@@ -6,12 +6,12 @@
 //!
 //! - One thread read the request and wrote the answer (a plain loop, a thread per connection, the loop
 //!   of an event-driven server): what it did itself is exact. While it slept, others may have worked
-//!   for it: what the other threads of the process did takes its place, in proportion where it is more
-//!   than the sleep can hold. Unless other calls shared the window: then the other threads worked for
+//!   for it: what the other threads of the process did takes its place, CPU time first and the rest in
+//!   proportion where it is more than the sleep can hold. Unless other calls shared the window: then the other threads worked for
 //!   those, as like as not, and only the thread's own time counts.
 //! - Different threads read and wrote: the sums of the process stand in. A chain of threads that hand
-//!   on to each other does not overlap, and is exact; threads that worked at once are scaled down in
-//!   proportion to what the window can hold.
+//!   on to each other does not overlap, and is exact; of threads that worked at once CPU time goes first,
+//!   and the rest is scaled down in proportion to what the window can hold.
 //!
 //! What is left is sleep. As far as a request to an upstream, or a child process, was outstanding
 //! then, it was a wait for that; the rest was a lock or a timer. Uninterruptible sleep that the kernel
@@ -254,13 +254,23 @@ fn plus(a: Spent, b: Spent) -> Spent {
     std::array::from_fn(|i| a[i] + b[i])
 }
 
-/// The parts, scaled down to what `room` holds when they are more.
+/// The parts, scaled down to what `room` holds when they are more. What ran goes first: while one thread
+/// has a CPU, it is not for want of one that the process has not come further.
 fn fit(parts: Spent, room: f64) -> Spent {
     let all = sum(parts);
     if all <= room {
         return parts;
     }
-    parts.map(|part| part * room.max(0.0) / all)
+    let [on_cpu, ..] = parts;
+    let ran = on_cpu.min(room.max(0.0));
+    let share = if all > on_cpu {
+        (room.max(0.0) - ran) / (all - on_cpu)
+    } else {
+        0.0
+    };
+    let mut parts = parts.map(|part| part * share);
+    parts[0] = ran;
+    parts
 }
 
 /// Nanoseconds of the window during which any of the waits that are `wanted` was on.

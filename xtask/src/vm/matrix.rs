@@ -19,7 +19,7 @@ const SCRIPT: &str = include_str!("../../assets/guest-tiers.sh");
 /// The part of it that speaks HTTP.
 const HTTP: &str = include_str!("../../assets/guest-http.sh");
 /// Emulated, a kernel boots in seconds and the conversation takes some more.
-const LIMIT: Duration = Duration::from_secs(420);
+const LIMIT: Duration = Duration::from_secs(600);
 /// The facts of a call in which the tiers must agree.
 const SAME: [&str; 6] = ["direction", "method", "tool", "request_id", "outcome", "error_code"];
 

@@ -91,8 +91,13 @@ fn another_thread_works_while_the_loop_sleeps() {
 fn what_overlaps_is_scaled() {
     // Three threads burn while the fourth, which handles the call, does for 20 ms.
     let told = account(&window([1, 1], [20, 0, 0, 0, 0, 0, 0], [320, 100, 0, 0, 0, 0, 0]));
-    assert_eq!(told.causes.on_cpu, Some(80_000.0));
-    assert_eq!(told.causes.run_queue, Some(20_000.0));
+    assert_eq!(told.causes.on_cpu, Some(100_000.0));
+    assert_eq!(told.causes.run_queue, Some(0.0));
+    // One computes, and the one that would read the next request waits for a CPU meanwhile.
+    let beside = account(&window([1, 2], [999, 0, 0, 0, 0, 0, 0], [60, 90, 30, 0, 0, 0, 0]));
+    assert_eq!(beside.causes.on_cpu, Some(60_000.0));
+    assert_eq!(beside.causes.run_queue, Some(30_000.0));
+    assert_eq!(beside.causes.disk, Some(10_000.0));
     // Another thread answers than the one that read.
     let handed_on = account(&window([1, 2], [999, 0, 0, 0, 0, 0, 0], [60, 0, 20, 0, 0, 0, 0]));
     assert_eq!(handed_on.causes.on_cpu, Some(60_000.0));
