@@ -16,7 +16,9 @@ const MANIFEST: &str = include_str!("../../deploy/kubernetes/mcpsonar.yaml");
 
 /// What the DaemonSet adds to no capabilities at all.
 fn capabilities() -> Result<Vec<String>> {
-    let (_, rest) = MANIFEST.split_once("              add:\n").context("the manifest adds no capabilities")?;
+    let (_, rest) = MANIFEST
+        .split_once("              add:\n")
+        .context("the manifest adds no capabilities")?;
     let lines = rest.lines().map(str::trim);
     let list = lines.take_while(|line| line.starts_with(['-', '#']));
     Ok(list
@@ -31,7 +33,10 @@ fn image(root: &Path) -> Result<()> {
         .lines()
         .find_map(|line| line.strip_prefix("COPY ")?.split_once(' '))
         .context("the image has no files")?;
-    ensure!(from == "mcpsonar" && IMAGE.contains("FROM scratch\n"), "another image:\n{IMAGE}");
+    ensure!(
+        from == "mcpsonar" && IMAGE.contains("FROM scratch\n"),
+        "another image:\n{IMAGE}"
+    );
     let put = |from: &Path, to: &str| -> Result<()> {
         let to = root.join(to.trim_start_matches('/'));
         fs::create_dir_all(to.parent().context("no folder")?)?;
@@ -61,7 +66,16 @@ fn contained(service: &Service, root: &Path) -> Result<Command> {
         .args(["--proc", "/proc", "--dev", "/dev"])
         .args(["--ro-bind", "/sys", "/sys"])
         .args(["--bind", &text(&folder), &text(&folder)])
-        .args(["--unshare-ipc", "--unshare-uts", "--uid", "0", "--gid", "0", "--cap-drop", "ALL"]);
+        .args([
+            "--unshare-ipc",
+            "--unshare-uts",
+            "--uid",
+            "0",
+            "--gid",
+            "0",
+            "--cap-drop",
+            "ALL",
+        ]);
     for capability in capabilities()? {
         command.args(["--cap-add", &capability]);
     }
@@ -99,7 +113,10 @@ fn a_container_sees_the_calls_of_another() -> Result<()> {
     service.wait("every call is counted", || Ok(service.reported()? == all))?;
     let calls = service.ask(&["calls", "--limit", "1000", "--server", service.server()])?;
     let named = calls.iter().filter(|call| call["server"]["exe"].is_string()).count() as u64;
-    ensure!(named == all, "{named} of {all} calls have a program: facts of processes are not read");
+    ensure!(
+        named == all,
+        "{named} of {all} calls have a program: facts of processes are not read"
+    );
     // The container's first process is not the agent's parent here: it is told itself.
     let pid = service.status()?["pid"].as_u64().context("no pid")?;
     sys::kill(u32::try_from(pid)?, libc::SIGTERM)?;
