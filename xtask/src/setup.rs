@@ -86,6 +86,8 @@ pub(crate) fn for_test() -> Result<()> {
         // Network namespaces, and requests that are not MCP.
         ("ip", "iproute2"),
         ("curl", "curl"),
+        // What containers are made with.
+        ("bwrap", "bubblewrap"),
     ])
 }
 

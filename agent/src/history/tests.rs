@@ -203,6 +203,34 @@ fn it_stays_within_its_size() {
 }
 
 #[test]
+fn a_file_from_before_the_use_of_servers_was_kept_gets_its_table() {
+    let room = Room::new();
+    let mut book = room.book(limits());
+    book.call(&at(START, "echo", 1.0));
+    book.close(START);
+    let db = rusqlite::Connection::open(room.path()).unwrap();
+    db.execute_batch("DROP TABLE resources; PRAGMA user_version = 1")
+        .unwrap();
+    drop(db);
+    let mut book = room.book(limits());
+    let used = |cores, memory| ServerUse {
+        server: "files".to_owned(),
+        processes: 1,
+        cores,
+        memory,
+    };
+    book.uses(START, vec![used(0.5, 100)]);
+    book.uses(START, vec![used(1.5, 300)]);
+    book.close(START + MINUTE);
+    assert_eq!(room.calls(), 1, "what was there stays");
+    let rows = room.reader().resources(START, START + MINUTE).unwrap();
+    assert_eq!(
+        (rows.len(), rows[0].cores, rows[0].memory),
+        (1, (1.0, 1.5), (200.0, 300.0))
+    );
+}
+
+#[test]
 fn damage_is_set_aside() {
     let room = Room::new();
     let mut book = room.book(limits());

@@ -305,6 +305,8 @@ impl Book {
     /// Writes what is left.
     pub(super) fn close(&mut self, now: UnixMillis) {
         self.next_write = now;
+        // What waits for the next trimming is written, too.
+        self.next_trim = self.next_trim.min(now);
         self.tick(now);
         if let Some(db) = &self.db {
             // The next run puts it right if not.

@@ -17,6 +17,10 @@ const EXPECTED: &[(&str, &str)] = &[
     ),
     ("mcpsonar_calls_incomplete_total", "nothing was lost"),
     (
+        "mcpsonar_losses_total{mcpsonar_loss!~",
+        "nothing was lost but bytes that are skipped on purpose",
+    ),
+    (
         "mcp_cache_operations_total",
         "the agent does not tell repeated requests yet",
     ),

@@ -1,4 +1,4 @@
-//! `cargo xtask pictures`: every dashboard with real data. The agent watches a workload with faults, a
+//! `cargo xtask pictures`: every dashboard with real data, a report, and `top`. The agent watches a workload with faults, a
 //! time series database scrapes it, every query is asked, and headless Chromium draws the answers.
 
 mod answers;
@@ -6,6 +6,7 @@ mod empty;
 mod page;
 mod queries;
 mod stage;
+mod terminal;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,11 @@ use self::answers::{Answers, Verdict};
 use self::stage::Stage;
 use crate::dashboards::{self, Catalog};
 use crate::{build, repo, setup, sh};
+
+/// Pixels of the picture of a report.
+const REPORT: (u64, u64) = (1100, 1500);
+/// The workload goes on while pictures are taken: `top` shows what is so at the moment.
+const ENCORE: Duration = Duration::from_secs(90);
 
 /// Draws the dashboards with real data into docs/pictures, and says which queries have no answer
 #[derive(Debug, clap::Args)]
@@ -34,8 +40,9 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let agent = agent(args.agent.as_deref(), "pictures")?;
     let catalog = Catalog::read()?;
-    let stage = Stage::begin(&agent)?;
-    stage.play(Duration::from_secs(args.seconds))?;
+    let mut stage = Stage::begin(&agent)?;
+    stage.play_on(Duration::from_secs(args.seconds) + ENCORE)?;
+    std::thread::sleep(Duration::from_secs(args.seconds));
     let answers = Answers::ask(&stage, &catalog, args.seconds)?;
     let wrong = tell(&answers);
     let folder = repo::root().join("docs/pictures");
@@ -45,6 +52,13 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         page::draw(&dashboard, &answers, &stage, &picture)?;
         sh::say(format!("{} is drawn", picture.display()));
     }
+    let report = folder.join("report.png");
+    page::shoot(&stage.report()?, "report", REPORT, &stage, &report)?;
+    sh::say(format!("{} is drawn", report.display()));
+    let top = folder.join("top.png");
+    let screen = terminal::screen(&agent, &stage)?;
+    page::shoot(&screen, "top", terminal::PIXELS, &stage, &top)?;
+    sh::say(format!("{} is drawn", top.display()));
     ensure!(
         wrong == 0,
         "{wrong} queries have no plausible answer; the lines above say which"

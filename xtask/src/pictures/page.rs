@@ -49,7 +49,12 @@ pub(super) fn draw(dashboard: &Dashboard, answers: &Answers, stage: &Stage, pict
             "__DATA__",
             &json!({"panels": drawn}).to_string().replace('<', "\\u003c"),
         );
-    let page = stage.folder.join(format!("{}.html", dashboard.uid));
+    shoot(&html, dashboard.uid, (WIDTH, height), stage, picture)
+}
+
+/// Takes a picture of an HTML page, of so many pixels in width and height.
+pub(super) fn shoot(html: &str, name: &str, size: (u64, u64), stage: &Stage, picture: &Path) -> Result<()> {
+    let page = stage.folder.join(format!("{name}.html"));
     fs::write(&page, html).with_context(|| format!("cannot write {}", page.display()))?;
     let mut browser = sh::cmd(browser()?);
     browser
@@ -61,7 +66,7 @@ pub(super) fn draw(dashboard: &Dashboard, answers: &Answers, stage: &Stage, pict
             "--virtual-time-budget=5000",
         ])
         .arg(format!("--user-data-dir={}", stage.folder.join("browser").display()))
-        .arg(format!("--window-size={WIDTH},{height}"))
+        .arg(format!("--window-size={},{}", size.0, size.1))
         .arg(format!("--screenshot={}", picture.display()))
         .arg(format!("file://{}", page.display()))
         .stderr(std::process::Stdio::null());

@@ -22,6 +22,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub(super) struct Stage {
     /// What they write; removed at the end.
     pub(super) folder: PathBuf,
+    agent: PathBuf,
     database: String,
     programs: Vec<Child>,
 }
@@ -37,6 +38,7 @@ impl Stage {
         let (metrics, database) = (free_address()?, free_address()?);
         let mut stage = Self {
             folder,
+            agent: agent.to_owned(),
             database: format!("http://{database}"),
             programs: Vec::new(),
         };
@@ -44,7 +46,7 @@ impl Stage {
             sh::cmd(agent)
                 .arg("agent")
                 .env("MCPSONAR_PROMETHEUS_ADDRESS", &metrics)
-                .env("MCPSONAR_SOCKET_PATH", stage.folder.join("agent.sock"))
+                .env("MCPSONAR_SOCKET_PATH", stage.socket())
                 .env("MCPSONAR_HISTORY_PATH", stage.folder.join("history.db")),
             "agent",
         )?;
@@ -70,18 +72,6 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Runs the workload to its end.
-    pub(super) fn play(&self, time: Duration) -> Result<()> {
-        sh::say(format!("running the workload for {} s", time.as_secs()));
-        let log = fs::File::create(self.folder.join("workload.log"))?;
-        let mut workload = sh::cmd("python3");
-        workload
-            .arg(repo::root().join(WORKLOAD))
-            .arg(time.as_secs().to_string())
-            .stderr(log);
-        sh::run_within(&mut workload, time + Duration::from_secs(60))
-    }
-
     /// Runs the workload beside what comes next, for so long at most.
     pub(super) fn play_on(&mut self, time: Duration) -> Result<()> {
         let mut workload = sh::cmd("python3");
@@ -89,6 +79,20 @@ impl Stage {
             .arg(repo::root().join(WORKLOAD))
             .arg(time.as_secs().to_string());
         self.start(&mut workload, "workload")
+    }
+
+    /// The report of the last minutes, as HTML.
+    pub(super) fn report(&self) -> Result<String> {
+        let page = self.folder.join("report-of-agent.html");
+        let mut report = sh::cmd(&self.agent);
+        report.args(["report", "--since", "10m", "--html"]).arg(&page);
+        sh::run(report.arg("--socket").arg(self.socket()))?;
+        fs::read_to_string(&page).with_context(|| format!("no {}", page.display()))
+    }
+
+    /// The agent's socket.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.folder.join("agent.sock")
     }
 
     /// Asks the database's API for `path` with `fields`, and gives the answer's `data`.
