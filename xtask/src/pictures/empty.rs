@@ -10,6 +10,7 @@ const EXPECTED: &[(&str, &str)] = &[
         "memory_growth|memory_limit|",
         "the leak is small, and runs into no limit",
     ),
+    ("host_cpu|", "a host may be short of nothing"),
     ("scale_out|scale_in", "advice on scaling is of hours"),
     (
         "mcpsonar_agent_series_overflows_total",
