@@ -37,6 +37,8 @@ pub struct Call {
     pub server: Endpoint,
     /// Instants and size of the request.
     pub request: Half,
+    /// The same for requests that ask the same; not for anybody's eyes. `None` where that cannot be told.
+    pub request_hash: Option<u64>,
     /// Instants and size of the response, when there was one.
     pub response: Option<Half>,
     /// How it ended.

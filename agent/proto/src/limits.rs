@@ -15,6 +15,8 @@ pub struct Limits {
     pub captured_bytes: usize,
     /// Deepest nesting of JSON; deeper is malformed.
     pub json_depth: u32,
+    /// Parameters of a request that are hashed, to tell that it was made before, in bytes.
+    pub digest_bytes: usize,
     /// Bytes kept after a hole, from which the end of a message is understood.
     pub tail_bytes: usize,
 
@@ -124,6 +126,7 @@ impl Default for Limits {
             id_bytes: 256,
             captured_bytes: 16 * 1024,
             json_depth: 10_000,
+            digest_bytes: 64 * 1024,
             tail_bytes: 16 * 1024,
             head_bytes: 64 * 1024,
             chunk_line_bytes: 4 * 1024,

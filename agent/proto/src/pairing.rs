@@ -191,6 +191,7 @@ impl Connection {
                 bytes: seen.bytes,
                 ..Half::default()
             },
+            request_hash: envelope.request_hash(&output.limits),
             response: None,
             outcome: Outcome::Pending,
             ended: seen.at,

@@ -86,6 +86,9 @@ pub struct CallRecord {
     pub error_code: Option<i64>,
     /// Bytes of the request without framing.
     pub request_bytes: u64,
+    /// The same for requests that ask the same: what metrics of caches are judged by, told to nobody.
+    #[serde(skip)]
+    pub(crate) request_hash: Option<u64>,
     /// Bytes of the response without framing; 0 without a response.
     pub response_bytes: u64,
     /// Notifications that belong to it.
@@ -277,6 +280,7 @@ impl CallRecord {
             outcome: call.outcome,
             error_code: call.error_code,
             request_bytes: call.request.bytes,
+            request_hash: call.request_hash,
             response_bytes: call.response.map_or(0, |response| response.bytes),
             notifications: call.notifications,
             causes_us: account.causes,

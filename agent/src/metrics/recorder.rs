@@ -50,9 +50,8 @@ impl Recorder {
         }
     }
 
-    /// A call has ended. `request_hash` is the same for requests with the same method and parameters;
-    /// without it repetitions stay unknown. It is kept in memory and goes nowhere.
-    pub fn call(&mut self, call: &CallRecord, request_hash: Option<u64>) {
+    /// A call has ended.
+    pub fn call(&mut self, call: &CallRecord) {
         let now = call.clock.unix(call.ended);
         // One that goes on has no duration.
         if call.outcome != Outcome::Pending {
@@ -66,7 +65,7 @@ impl Recorder {
             self.count(Id::CallsIncomplete, "", &[loss.code().into()], now);
         }
         self.count(Id::AgentCalls, "", &[], now);
-        if let Some(hash) = request_hash {
+        if let Some(hash) = call.request_hash {
             self.repeat(call, hash, now);
         }
     }

@@ -19,7 +19,7 @@ fn recorder() -> Recorder {
 
 fn of(calls: &[CallRecord]) -> Snapshot {
     let mut recorder = recorder();
-    calls.iter().for_each(|call| recorder.call(call, None));
+    calls.iter().for_each(|call| recorder.call(call));
     recorder.snapshot(100)
 }
 
@@ -192,20 +192,18 @@ fn failures_and_addresses() {
 #[test]
 fn repeated_requests() {
     let mut recorder = recorder();
-    let took = |millis: u64, tool: &'static str| {
+    let took = |millis: u64, hash: Option<u64>| {
         with(move |call| {
+            call.request_hash = hash;
             let response = call.response.as_mut().unwrap();
             response.first_written = Some(12_000 + millis * 1_000_000);
             response.first_read = Some(14_000 + millis * 1_000_000);
             response.last_read = Some(15_000 + millis * 1_000_000);
-            call.tool = Some(tool.into());
         })
     };
-    recorder.call(&took(100, "a"), Some(1));
-    recorder.call(&took(5, "a"), Some(1));
-    recorder.call(&took(90, "a"), Some(1));
-    recorder.call(&took(1, "a"), Some(2));
-    recorder.call(&took(1, "a"), None);
+    for (millis, hash) in [(100, Some(1)), (5, Some(1)), (90, Some(1)), (1, Some(2)), (1, None)] {
+        recorder.call(&took(millis, hash));
+    }
     let snapshot = recorder.snapshot(1);
     let rows: Vec<_> = points(&snapshot, Id::CacheOperations)
         .iter()
@@ -219,7 +217,10 @@ fn repeated_requests() {
     };
     assert_eq!(rows, [row("hit"), row("miss")]);
     // A failure is not an answer.
-    recorder.call(&with(|call| call.outcome = Outcome::ToolError), Some(1));
+    recorder.call(&with(|call| {
+        call.outcome = Outcome::ToolError;
+        call.request_hash = Some(1);
+    }));
     assert_eq!(total(&recorder.snapshot(1), Id::CacheOperations), 2);
 }
 
@@ -270,7 +271,7 @@ proptest! {
         let mut recorder = recorder();
         let mut snapshots = vec![Snapshot::default()];
         for (index, call) in calls.iter().enumerate() {
-            recorder.call(&record(*call), None);
+            recorder.call(&record(*call));
             if index % cut.max(1) == 0 {
                 snapshots.push(recorder.snapshot(index as u64));
             }

@@ -59,7 +59,7 @@ impl Sink for Metering {
 
     fn call(&mut self, call: &CallRecord) -> io::Result<()> {
         // Records have no hash of their request yet.
-        self.recorder.lock().call(call, None);
+        self.recorder.lock().call(call);
         Ok(())
     }
 

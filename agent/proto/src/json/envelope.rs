@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::digest::Digest;
 use super::field::Field;
 use crate::limits::Limits;
 
@@ -21,6 +22,7 @@ pub(crate) struct Envelope {
     request_state: u64,
     /// Hash of what did not fit into the value being captured.
     overflow: Option<u64>,
+    pub(super) digest: Digest,
 }
 
 pub(crate) const HASH_SEED: u64 = 0xcbf2_9ce4_8422_2325;
@@ -46,12 +48,14 @@ impl Envelope {
             text: Vec::new(),
             request_state: HASH_SEED,
             overflow: None,
+            digest: Digest::default(),
         }
     }
 
     pub(super) fn clear(&mut self) {
         self.present = 0;
         self.text.clear();
+        self.digest = Digest::default();
     }
 
     pub(super) fn begin(&mut self, field: Field) {
@@ -127,6 +131,17 @@ impl Envelope {
 
     pub(super) fn unmark(&mut self, fields: u64) {
         self.present &= !fields;
+    }
+
+    /// The same for requests that ask the same of a server; `None` where that cannot be told. Stays in this process.
+    pub(crate) fn request_hash(&self, limits: &Limits) -> Option<u64> {
+        let seed = self.digest.value(limits)?;
+        let fields = [Field::Method, Field::Name, Field::Uri];
+        Some(fields.into_iter().fold(seed, |seed, field| {
+            let text = self.bytes(field).unwrap_or_default();
+            // What is absent is not what is empty, and no name runs into the next.
+            hash(hash(seed, &[u8::from(self.has(field))]), text).rotate_left(7)
+        }))
     }
 
     pub(crate) fn has(&self, field: Field) -> bool {

@@ -97,6 +97,8 @@ pub(crate) enum Slot {
     Hash(Field),
     /// Look at its members.
     Enter(Node),
+    /// Hash it as it is written: it is a part of what is asked.
+    Digest,
 }
 
 impl Node {
@@ -144,7 +146,7 @@ impl Node {
                 b"status" => Slot::Text(Field::ParamsStatus),
                 b"requestState" => Slot::Hash(Field::ParamsRequestState),
                 b"inputResponses" => Slot::Mark(Field::InputResponses),
-                _ => Slot::Skip,
+                _ => Slot::Digest,
             },
             Self::ParamsMeta => match key {
                 b"progressToken" => Slot::Token(Field::MetaProgressToken),

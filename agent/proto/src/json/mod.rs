@@ -1,5 +1,6 @@
 //! JSON as a stream: only what an observer of MCP needs is taken out, nothing is buffered whole.
 
+mod digest;
 mod envelope;
 mod field;
 mod scanner;

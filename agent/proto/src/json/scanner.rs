@@ -67,6 +67,8 @@ pub(crate) struct Scanner {
     had_key: bool,
     decoder: Decoder,
     key: Vec<u8>,
+    /// Where in the bytes at hand the part of a hashed value begins that is not hashed yet.
+    digested: usize,
     /// Position of the first byte of the object.
     start: u64,
     /// Position after the last byte of the object.
@@ -86,6 +88,7 @@ impl Scanner {
             had_key: false,
             decoder: Decoder::default(),
             key: Vec::new(),
+            digested: 0,
             start: 0,
             end: 0,
             envelope: Envelope::new(),
@@ -138,6 +141,7 @@ impl Scanner {
         self.depth = depth.min(self.depth);
         self.nesting = 0;
         self.state = State::Key;
+        self.envelope.digest.lose();
         std::mem::take(&mut self.envelope.present)
     }
 
@@ -155,8 +159,31 @@ impl Scanner {
 
     /// Scans on. `position` is that of the first byte in its stream.
     pub(crate) fn push(&mut self, position: u64, bytes: &[u8], limits: &Limits) -> Step {
+        self.digested = 0;
+        let step = self.scan(position, bytes, limits);
+        if self.envelope.digest.is_open() && !matches!(self.state, State::Colon | State::Value) {
+            self.digest_up_to(bytes, bytes.len(), limits);
+        }
+        step
+    }
+
+    /// Hashes what was taken of a value, and ends it where it does.
+    fn digest_up_to(&mut self, bytes: &[u8], at: usize, limits: &Limits) {
+        self.envelope
+            .digest
+            .push(bytes.get(self.digested..at).unwrap_or_default(), limits);
+        self.digested = at;
+        if matches!(self.state, State::After | State::Bad) {
+            self.envelope.digest.end();
+        }
+    }
+
+    fn scan(&mut self, position: u64, bytes: &[u8], limits: &Limits) -> Step {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
+            if self.state == State::After && self.envelope.digest.is_open() {
+                self.digest_up_to(bytes, at, limits);
+            }
             match self.state {
                 State::Skip => at = self.skip(bytes, at, limits),
                 State::SkipString { escaped } => match skip_string(bytes, at, escaped) {
@@ -264,6 +291,9 @@ impl Scanner {
     fn key(&mut self, bytes: &[u8], from: usize) -> usize {
         if let Some(end) = text::plain_end(bytes, from) {
             self.slot = self.node().member(&bytes[from..end]);
+            if self.slot == Slot::Digest {
+                self.envelope.digest.begin(&bytes[from..end]);
+            }
             self.had_key = true;
             // The colon nearly always follows at once.
             if bytes.get(end + 1) == Some(&b':') {
@@ -288,6 +318,9 @@ impl Scanner {
         });
         let Some(end) = end else { return bytes.len() };
         self.slot = self.node().member(&self.key);
+        if self.slot == Slot::Digest {
+            self.envelope.digest.begin(&self.key);
+        }
         self.had_key = true;
         self.state = State::Colon;
         end
@@ -321,6 +354,7 @@ impl Scanner {
                     return self.begin_text(slot, field, bytes, at + 1, limits);
                 }
             }
+            Slot::Digest => self.digested = at,
             Slot::Skip => {}
         }
         match byte {

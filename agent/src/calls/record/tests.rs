@@ -36,6 +36,7 @@ pub(crate) fn call() -> Call {
             version: None,
         },
         request: half(10_000, 100),
+        request_hash: None,
         response: Some(half(50_000, 2000)),
         outcome: Outcome::Ok,
         ended: 52_000,

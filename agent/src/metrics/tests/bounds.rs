@@ -18,7 +18,7 @@ fn names_from_the_wire_are_bounded() {
     };
     let mut recorder = recorder();
     for round in 0..6000 {
-        recorder.call(&nasty(round), None);
+        recorder.call(&nasty(round));
     }
     let snapshot = recorder.snapshot(1);
     for id in [
@@ -37,8 +37,8 @@ fn names_from_the_wire_are_bounded() {
     }
     assert!(total(&snapshot, Id::AgentOverflows) > 0);
     // What comes later and is new shares; what was known before is still told apart.
-    recorder.call(&with(|call| call.tool = Some("late".into())), None);
-    recorder.call(&nasty(0), None);
+    recorder.call(&with(|call| call.tool = Some("late".into())));
+    recorder.call(&nasty(0));
     let later = recorder.snapshot(2);
     let texts: Vec<String> = points(&later, Id::ServerOperation)
         .iter()
@@ -60,9 +60,9 @@ fn names_from_the_wire_are_bounded() {
 fn one_service_cannot_crowd_out_another() {
     let mut recorder = recorder();
     for round in 0..5000 {
-        recorder.call(&with(|call| call.tool = Some(format!("tool{round}").into())), None);
+        recorder.call(&with(|call| call.tool = Some(format!("tool{round}").into())));
     }
-    recorder.call(&with(|call| call.server.name = Some("other".into())), None);
+    recorder.call(&with(|call| call.server.name = Some("other".into())));
     let snapshot = recorder.snapshot(1);
     let other = points(&snapshot, Id::ServerOperation)
         .iter()
@@ -91,12 +91,12 @@ fn idle_series_make_room() {
         })
     };
     for round in 0..limits::CALL_SERIES {
-        recorder.call(&at(1, round % 100, round / 100), None);
+        recorder.call(&at(1, round % 100, round / 100));
     }
-    recorder.call(&at(100, 200, 3), None);
+    recorder.call(&at(100, 200, 3));
     let full = recorder.snapshot(1);
     assert_eq!(points(&full, Id::ServerOperation).len(), limits::CALL_SERIES + 1);
-    recorder.call(&at(2 + limits::IDLE_NS / 1_000_000_000, 201, 3), None);
+    recorder.call(&at(2 + limits::IDLE_NS / 1_000_000_000, 201, 3));
     let swept = recorder.snapshot(1);
     assert!(points(&swept, Id::ServerOperation).len() <= 2);
 }
@@ -117,11 +117,11 @@ fn idle_services_make_room() {
             .filter_map(|it| it.attributes.get("server"));
         servers.map(Value::to_string).collect::<Vec<_>>()
     };
-    (0..limits::SERVICES + 9).for_each(|server| recorder.call(&at(1, server), None));
+    (0..limits::SERVICES + 9).for_each(|server| recorder.call(&at(1, server)));
     assert!(servers(&recorder).iter().any(|server| server == "_OTHER"));
-    recorder.call(&at(100, 5000), None);
+    recorder.call(&at(100, 5000));
     assert!(!servers(&recorder).iter().any(|server| server == "server5000"));
-    recorder.call(&at(2 + limits::IDLE_NS / 1_000_000_000, 5001), None);
+    recorder.call(&at(2 + limits::IDLE_NS / 1_000_000_000, 5001));
     assert!(servers(&recorder).iter().any(|server| server == "server5001"));
 }
 

@@ -29,7 +29,7 @@ fn with(change: impl FnOnce(&mut Call)) -> CallRecord {
 
 fn encoded(calls: &[CallRecord], format: Format) -> String {
     let mut recorder = Recorder::new(Options::default(), 1);
-    calls.iter().for_each(|call| recorder.call(call, None));
+    calls.iter().for_each(|call| recorder.call(call));
     recorder.agent(COST, 2);
     text::encode(&recorder.snapshot(3), format)
 }
@@ -108,8 +108,11 @@ fn buckets_of_the_operators() {
 /// A recorder that has been told of everything that there is an instrument for.
 fn full() -> Recorder {
     let mut recorder = Recorder::new(Options { exponential: true }, 1);
-    recorder.call(&with(|call| call.loss = vec![mcp_proto::Loss::Gap]), Some(1));
-    recorder.call(&record(call()), Some(1));
+    recorder.call(&with(|call| {
+        call.loss = vec![mcp_proto::Loss::Gap];
+        call.request_hash = Some(1);
+    }));
+    recorder.call(&with(|call| call.request_hash = Some(1)));
     recorder.fault(&FaultRecord {
         fault: "stdout_pollution",
         at_unix_ns: 5,

@@ -311,7 +311,7 @@ fn over_grpc_with_headers() {
         .unwrap();
     let (tell, exports) = mpsc::channel();
     let metering = Metering::new(Options::default());
-    metering.recorder().lock().call(&record(call()), None);
+    metering.recorder().lock().call(&record(call()));
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
