@@ -35,9 +35,15 @@ class Had:
             waited = int(file.read().split()[1])
         return time.thread_time_ns(), waited, time.monotonic_ns()
 
-    def answer(self, throttled=0):
+    def answer(self, throttled=0, stalled=0):
         cpu, waited, wall = (now - then for now, then in zip(self.now(), self.began))
-        took = {"cpu_ns": cpu, "waited_ns": waited, "throttled_ns": throttled, "wall_ns": wall}
+        took = {
+            "cpu_ns": cpu,
+            "waited_ns": waited,
+            "throttled_ns": throttled,
+            "stalled_ns": stalled,
+            "wall_ns": wall,
+        }
         return json.dumps({f"mcpsonar.tests/{key}": value for key, value in took.items()})
 
 
@@ -242,6 +248,13 @@ def throttle(ms: int) -> str:
     return had.answer(cpu.throttled_ns() - before)
 
 
+def without_memory_ns():
+    """For how long somebody on this host lacked memory so far."""
+    with open("/proc/pressure/memory") as file:
+        some = next(line for line in file if line.startswith("some"))
+    return int(some.rsplit("total=")[1]) * 1000
+
+
 @mcp.tool()
 def reclaim(ms: int) -> str:
     had = Had()
@@ -249,10 +262,11 @@ def reclaim(ms: int) -> str:
     until = time.monotonic() + ms / 1000
     # Never left: to move takes longer than a call.
     group("memory")
+    before = without_memory_ns()
     while time.monotonic() < until:
         os.pwrite(SCRATCH.fileno(), block, at % (64 << 20))
         at += len(block)
-    return had.answer()
+    return had.answer(stalled=without_memory_ns() - before)
 
 
 mcp.run()

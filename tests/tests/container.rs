@@ -59,6 +59,8 @@ fn image(root: &Path) -> Result<()> {
 /// name, what its service writes, and no other capabilities than the manifest's.
 fn contained(service: &Service, root: &Path) -> Result<Command> {
     let folder = service.file("");
+    // Where it is mounted: the root cannot be written to.
+    fs::create_dir_all(root.join(folder.strip_prefix("/")?))?;
     let mut command = Command::new("bwrap");
     command
         .arg("--die-with-parent")

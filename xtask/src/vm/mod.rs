@@ -175,7 +175,13 @@ impl Guest {
     }
 
     fn boot(&self, kernel: &Path, at: &dyn Fn(&str) -> PathBuf) -> Result<()> {
-        let (accelerator, processor) = if self.kvm { ("kvm", "host") } else { ("tcg", "max") };
+        // Emulated processors in threads of their own run code while another patches it: kernels that switch a tracepoint
+        // on in the scheduler then lose interrupts or jump into the middle of an instruction.
+        let (accelerator, processor) = if self.kvm {
+            ("kvm", "host")
+        } else {
+            ("tcg,thread=single", "max")
+        };
         // The guest ends with this program, however that ends.
         let mut qemu = sh::cmd("setpriv");
         qemu.args([
