@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::harness::{Trace, agent, check_perfect, output_within, text};
+use mcpsonar_tests::harness::{Run, Trace, agent, check_perfect, output_within, text};
 use serde_json::Value;
 
 const SHORT: Duration = Duration::from_secs(30);
@@ -70,18 +70,18 @@ fn wait_for(path: &Path) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn prometheus_counts_what_the_lines_tell() -> Result<()> {
+/// What a conversation is, and what is fetched of it as text and as OpenMetrics.
+fn fetched(name: &str, client: &[&str]) -> Result<(Run, [String; 2])> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let address = format!("127.0.0.1:{port}");
-    let trace = Trace::new("prometheus")?.options(&["--prometheus", &address]);
+    let trace = Trace::new(name)?.options(&["--prometheus", &address]);
     let (done, go) = (trace.file("done"), trace.file("go"));
     // The endpoint ends with the command: it waits until it has been fetched from.
     let script = r#"done=$1 go=$2; shift 2; "$@"; status=$?; touch "$done"
         while [ ! -e "$go" ]; do sleep 0.05; done; exit $status"#;
     let mut line = ["sh", "-c", script, "sh"].map(str::to_owned).to_vec();
     line.extend([text(&done), text(&go)]);
-    line.extend(trace.client_line(&["--script", "all"], &[]));
+    line.extend(trace.client_line(client, &[]));
 
     let (run, fetched) = std::thread::scope(|scope| {
         let run = scope.spawn(|| trace.run(&line));
@@ -96,7 +96,27 @@ fn prometheus_counts_what_the_lines_tell() -> Result<()> {
         let run = run.join().map_err(|_panic| anyhow::anyhow!("the run has panicked"));
         (run, fetched.and_then(|texts| Ok((texts, released?))))
     });
-    let (run, ([plain, open], ())) = (run??, fetched?);
+    let (run, (texts, ())) = (run??, fetched?);
+    Ok((run, texts))
+}
+
+#[test]
+fn requests_that_repeat_others_are_counted() -> Result<()> {
+    let client = ["--script", "work", "--tool", "hold", "--ms", "20", "--calls", "4"];
+    let (run, [plain, _]) = fetched("repeats", &client)?;
+    check_perfect(&run)?;
+    let repeats = values(&plain, "mcp_cache_operations_total");
+    let miss = r#"operation="tools/call",cache_level="server",result="miss""#;
+    ensure!(
+        repeats == BTreeMap::from([(miss.to_owned(), 3)]),
+        "of four that are the same three repeat the first, and take as long: {repeats:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn prometheus_counts_what_the_lines_tell() -> Result<()> {
+    let (run, [plain, open]) = fetched("prometheus", &["--script", "all"])?;
     check_perfect(&run)?;
 
     let expected = counted(&run.calls);
