@@ -3,6 +3,8 @@
 mod agent;
 mod calls;
 pub mod causes;
+#[cfg(feature = "e2e")]
+mod collector;
 pub mod events;
 mod guard;
 mod holder;
@@ -13,9 +15,12 @@ pub mod sdk;
 mod service;
 #[cfg(feature = "e2e")]
 mod tls;
+pub mod usage;
 
 pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
 pub use calls::{check_lines, check_perfect, check_score, pick};
+#[cfg(feature = "e2e")]
+pub use collector::serve_grpc;
 pub use guard::{Guard, output_within, wait_within};
 pub use holder::Holder;
 pub use listening::Listening;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::harness::{Posted, Service};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use mcpsonar_tests::harness::{Posted, Service, serve_grpc};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceService;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -141,26 +141,6 @@ impl Collector {
         }
         Ok(())
     }
-
-    /// Over gRPC, likewise.
-    fn serve_grpc(&self, listener: TcpListener) -> Result<()> {
-        listener.set_nonblocking(true)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?;
-        let incoming = {
-            let _inside = runtime.enter();
-            tonic::transport::server::TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?)
-        };
-        let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(self.clone()));
-        std::thread::spawn(move || {
-            if let Err(e) = runtime.block_on(server.serve_with_incoming(incoming)) {
-                eprintln!("the collector ended: {e}");
-            }
-        });
-        Ok(())
-    }
 }
 
 #[tonic::async_trait]
@@ -209,7 +189,7 @@ fn outlives(name: &str, protocol: &str) -> Result<()> {
     service.wait("it is missed", || Ok(service.log().contains("do not arrive")))?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     match protocol {
-        "grpc" => collector.serve_grpc(listener)?,
+        "grpc" => serve_grpc(listener, collector.clone())?,
         _ => collector.serve_http(listener),
     }
     all_arrive(calls)?;

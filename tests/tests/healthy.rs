@@ -5,7 +5,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use mcpsonar_tests::harness::usage::{cpu_seconds, memory_kib};
 use mcpsonar_tests::harness::{Holder, Trace};
 use serde_json::Value;
 
@@ -22,20 +23,12 @@ fn length() -> Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Resident memory in KiB, open descriptors, and CPU time in clock ticks.
-fn used(pid: u32) -> Result<(u64, usize, u64)> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let word = line
-        .and_then(|line| line.split_whitespace().next())
-        .context("no VmRSS")?;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat.rsplit_once(") ").context("no command")?;
-    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
+/// Resident memory in KiB, open descriptors, and CPU time in seconds.
+fn used(pid: u32) -> Result<(u64, usize, f64)> {
     Ok((
-        word.parse()?,
+        memory_kib(pid, "VmRSS")?,
         fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
-        ticks.sum::<Result<u64, _>>()?,
+        cpu_seconds(pid)?,
     ))
 }
 
@@ -68,7 +61,7 @@ fn no_flag_and_no_growth() -> Result<()> {
         }
     }
     let (memory_after, files_after, cpu_after) = used(pid)?;
-    let share = (cpu_after - cpu) as f64 / 100.0 / began.elapsed().as_secs_f64();
+    let share = (cpu_after - cpu) / began.elapsed().as_secs_f64();
     println!(
         "{} s: {memory} to {memory_after} KiB, {files} to {files_after} descriptors, {share:.4} of a core",
         began.elapsed().as_secs()

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use mcpsonar_tests::fixture::score::score;
+use mcpsonar_tests::harness::usage::memory_kib;
 use mcpsonar_tests::harness::{Guard, Listening, Trace, fixture, pick, wait_within};
 
 /// Sessions beyond the first ten.
@@ -18,13 +19,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Memory of a process, in bytes: all that is resident, and of it what is its own. Beside that, the ring that it shares
 /// with the kernel becomes resident page by page, up to a size that is fixed.
 fn memory(pid: u32) -> Result<[u64; 2]> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let field = |name: &str| -> Result<u64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        Ok(number.with_context(|| format!("no {name}"))?.parse::<u64>()? * 1024)
-    };
-    Ok([field("VmRSS:")?, field("RssAnon:")?])
+    Ok([memory_kib(pid, "VmRSS")? * 1024, memory_kib(pid, "RssAnon")? * 1024])
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Two thousand servers (fewer when there is no time) whose client was killed: all told of, and no trouble for the agent.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use mcpsonar_tests::harness::causes::is_full;
+use mcpsonar_tests::harness::usage::{cpu_seconds, memory_kib};
 use mcpsonar_tests::harness::{Holder, Trace};
 
 /// Two thousand take longer to start than to be told of.
@@ -43,25 +43,6 @@ fn all(trace: &Trace, event: &str, servers: &BTreeSet<u64>) -> Result<Duration> 
     }
 }
 
-/// CPU time in seconds, of all threads.
-fn cpu(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat.rsplit_once(") ").context("no command")?;
-    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
-    // USER_HZ is 100 on every architecture that the agent runs on.
-    Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
-}
-
-/// Resident memory in KiB.
-fn memory(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let word = line
-        .and_then(|line| line.split_whitespace().next())
-        .context("no VmRSS")?;
-    Ok(word.parse()?)
-}
-
 #[test]
 fn leaked_servers() -> Result<()> {
     let trace = Trace::new("leaked")?.flags("{}")?;
@@ -69,12 +50,12 @@ fn leaked_servers() -> Result<()> {
     let pid = agent.agent.id();
     let mut holder = Holder::start(&["--servers", &leaked().to_string()], &["--linger"])?;
     let servers: BTreeSet<u64> = holder.servers.iter().map(|&pid| pid.into()).collect();
-    let (before, began) = (cpu(pid)?, Instant::now());
+    let (before, began) = (cpu_seconds(pid)?, Instant::now());
     holder.kill_client()?;
     let raised = all(&trace, "raised", &servers)?;
     std::thread::sleep(Duration::from_secs(10).saturating_sub(raised));
-    let share = (cpu(pid)? - before) / began.elapsed().as_secs_f64();
-    let rss = memory(pid)?;
+    let share = (cpu_seconds(pid)? - before) / began.elapsed().as_secs_f64();
+    let rss = memory_kib(pid, "VmRSS")?;
     holder.kill_servers();
     let cleared = all(&trace, "cleared", &servers)?;
     println!("raised after {raised:?}, cleared after {cleared:?}; {share:.3} of a core, {rss} KiB");

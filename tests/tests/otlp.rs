@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::harness::{Posted, Run, Trace, check_perfect};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use mcpsonar_tests::harness::{Posted, Run, Trace, check_perfect, serve_grpc};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceService;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -36,22 +36,8 @@ impl TraceService for Grpc {
 fn grpc() -> Result<(u16, Receiver<ExportTraceServiceRequest>)> {
     let (tell, got) = channel();
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    listener.set_nonblocking(true)?;
     let port = listener.local_addr()?.port();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
-    let incoming = {
-        let _inside = runtime.enter();
-        tonic::transport::server::TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?)
-    };
-    std::thread::spawn(move || {
-        let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Grpc(tell)));
-        if let Err(e) = runtime.block_on(server.serve_with_incoming(incoming)) {
-            eprintln!("the collector ended: {e}");
-        }
-    });
+    serve_grpc(listener, Grpc(tell))?;
     Ok((port, got))
 }
 

@@ -91,6 +91,22 @@ pub(crate) fn fixtures() -> Result<()> {
     .context("the test programs do not build")
 }
 
+/// A cargo command that runs the end-to-end tests, all of them and however many fail.
+pub(crate) fn end_to_end() -> Command {
+    let mut cargo = sh::cargo();
+    cargo.args([
+        "test",
+        "--quiet",
+        "-p",
+        "mcpsonar-tests",
+        "--features",
+        "e2e",
+        "--release",
+        "--no-fail-fast",
+    ]);
+    cargo
+}
+
 /// A cargo command on the eBPF package. The profile is given here and not in Cargo.toml, where it
 /// is the agent's: the kernel's BTF needs debug information of every function, and core is built
 /// along.

@@ -45,17 +45,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 }
 
 fn test(name: &str) -> Command {
-    let mut cargo = sh::cargo();
-    cargo.args([
-        "test",
-        "--quiet",
-        "-p",
-        "mcpsonar-tests",
-        "--features",
-        "e2e",
-        "--release",
-    ]);
-    cargo.args(["--no-fail-fast", "--test", name, "--"]);
+    let mut cargo = build::end_to_end();
+    cargo.args(["--test", name, "--"]);
     cargo
 }
 

@@ -210,17 +210,7 @@ fn end_to_end(args: &Args) -> Result<Counts> {
             String::from_utf8_lossy(&doctor.stderr),
         );
     }
-    let mut cargo = sh::cargo();
-    cargo.args([
-        "test",
-        "--quiet",
-        "-p",
-        "mcpsonar-tests",
-        "--features",
-        "e2e",
-        "--release",
-        "--no-fail-fast",
-    ]);
+    let mut cargo = build::end_to_end();
     // What the report on a fleet asks.
     cargo.env(
         "MCPSONAR_VICTORIA_METRICS",
