@@ -274,6 +274,26 @@ impl Tracker {
             if let Some(action) = action {
                 self.act(id, &action);
             }
+            // After each line, so that it makes no difference how a syscall was captured.
+            self.give_up_if_hopeless(id);
+        }
+    }
+
+    /// Ignores a stream under judgement that has shown enough to be none of ours.
+    fn give_up_if_hopeless(&mut self, id: StreamId) {
+        let limits = &self.output.limits;
+        let is_hopeless = |expected| {
+            let Some(stream) = self.streams.get(&id) else {
+                return false;
+            };
+            let State::Unjudged(suspect) = &stream.state else {
+                return false;
+            };
+            let open_junk = if stream.framer.in_junk() { stream.framer.pending() } else { 0 };
+            suspect.is_hopeless(open_junk, expected, limits)
+        };
+        if is_hopeless(false) && is_hopeless(self.is_expected(id)) {
+            self.act(id, &Action::Ignore);
         }
     }
 
@@ -340,26 +360,10 @@ impl Tracker {
         let Some(stream) = self.streams.get_mut(&t.stream) else {
             return;
         };
-        let open_junk = if stream.framer.in_junk() {
-            stream.framer.pending()
-        } else {
-            0
-        };
         // The reader's records come without content as soon as a writer is known.
         let starved = starved && (t.side == Side::Writer || !stream.written.is_seen());
-        let limits = &self.output.limits;
-        if let State::Unjudged(suspect) = &mut stream.state {
-            if suspect.is_hopeless(open_junk, false, limits) {
-                let expected = self.is_expected(t.stream);
-                let limits = &self.output.limits;
-                if let Some(stream) = self.streams.get(&t.stream)
-                    && let State::Unjudged(suspect) = &stream.state
-                    && suspect.is_hopeless(open_junk, expected, limits)
-                {
-                    self.act(t.stream, &Action::Ignore);
-                    return;
-                }
-            }
+        if matches!(stream.state, State::Unjudged(_)) {
+            self.give_up_if_hopeless(t.stream);
             if let Some(stream) = self.streams.get_mut(&t.stream)
                 && let State::Unjudged(suspect) = &mut stream.state
                 && suspect.wants_more(starved, &self.output.limits)

@@ -48,8 +48,8 @@ enum Text {
         messages: Option<Box<Messages>>,
         /// Text of an event that may be an `endpoint`: they are short.
         start: Vec<u8>,
-        /// A chunk begins here, behind a part that is missing.
-        resumed: bool,
+        /// What has come of a chunk behind a part that is missing, while that is too little to tell what it begins.
+        resumed: Option<Vec<u8>>,
     },
     /// Nothing that matters.
     Other,
@@ -73,7 +73,7 @@ impl Body {
                     stream: EventStream::new(),
                     messages: None,
                     start: Vec::new(),
-                    resumed: false,
+                    resumed: None,
                 },
                 Media::Other => Text::Other,
             },
@@ -126,6 +126,9 @@ impl Body {
             self.notes.lost += len;
             return Some(Found::Cut);
         }
+        // What has come of a beginning is of no use without its rest.
+        let begun = self.text.take_resumed().map_or(0, |begun| begun.len() as u64);
+        let len = begun.saturating_add(len);
         match &mut self.text {
             Text::Document(messages) => messages.gap(len, limits),
             // A syscall that is not captured whole is one large event: what follows is its end.
@@ -141,7 +144,7 @@ impl Body {
     /// Behind what was missing, a chunk begins.
     pub(crate) fn resumes(&mut self) {
         if let Text::Events { resumed, .. } = &mut self.text {
-            *resumed = true;
+            *resumed = Some(Vec::new());
         }
     }
 
@@ -175,6 +178,49 @@ impl Text {
         notes: &mut Notes,
         take: &mut impl FnMut(&Envelope, Found),
     ) {
+        let Some(mut begun) = self.take_resumed() else {
+            return self.parse(at, text, limits, notes, take);
+        };
+        let before = begun.len() as u64;
+        begun.extend_from_slice(text);
+        let begins = begins_event(&begun);
+        if let Self::Events {
+            stream,
+            messages,
+            resumed,
+            ..
+        } = self
+        {
+            match begins {
+                None => return *resumed = Some(begun),
+                Some(false) => {}
+                Some(true) => {
+                    *stream = EventStream::new();
+                    if messages.take().is_some() {
+                        take(&Envelope::default(), Found::Cut);
+                    }
+                }
+            }
+        }
+        self.parse(at.saturating_sub(before), &begun, limits, notes, take);
+    }
+
+    /// Takes what has come of the chunk behind what was missing, if that is yet to be judged.
+    fn take_resumed(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Self::Events { resumed, .. } => resumed.take(),
+            Self::Document(_) | Self::Other => None,
+        }
+    }
+
+    fn parse(
+        &mut self,
+        at: u64,
+        text: &[u8],
+        limits: &Limits,
+        notes: &mut Notes,
+        take: &mut impl FnMut(&Envelope, Found),
+    ) {
         let (stream, messages, start) = match self {
             Self::Document(messages) => return messages.push(at, text, limits, take),
             Self::Other => return,
@@ -182,16 +228,8 @@ impl Text {
                 stream,
                 messages,
                 start,
-                resumed,
-            } => {
-                if std::mem::take(resumed) && begins_event(text) {
-                    *stream = EventStream::new();
-                    if messages.take().is_some() {
-                        take(&Envelope::default(), Found::Cut);
-                    }
-                }
-                (stream, messages, start)
-            }
+                ..
+            } => (stream, messages, start),
         };
         let mut rest = text;
         while !rest.is_empty() {
@@ -238,10 +276,14 @@ impl Text {
     }
 }
 
-/// Whether a chunk is the first of an event: servers give each event one.
-fn begins_event(chunk: &[u8]) -> bool {
+/// Whether a chunk that begins so is the first of an event: servers give each event one. `None`: it is too short to tell.
+fn begins_event(chunk: &[u8]) -> Option<bool> {
     let fields: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
-    fields.iter().any(|field| chunk.starts_with(field))
+    if fields.iter().any(|field| chunk.starts_with(field)) {
+        return Some(true);
+    }
+    let is_open = fields.iter().any(|field| field.starts_with(chunk));
+    (!is_open).then_some(false)
 }
 
 /// What names the session in the URI that messages are to be posted to.
