@@ -34,7 +34,7 @@ pub(super) enum Hook {
 impl Drop for Hook {
     fn drop(&mut self) {
         if let Self::Pinned(path) = self
-            && let Err(error) = fs::remove_file(&path)
+            && let Err(error) = fs::remove_file(path)
         {
             log::debug!("a hook stays until the agent ends: {error}");
         }
