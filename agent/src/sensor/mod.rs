@@ -7,6 +7,7 @@ mod error;
 mod hooks;
 mod limits;
 mod object;
+mod pins;
 mod probe;
 mod tls;
 
@@ -26,6 +27,7 @@ pub use object::is_embedded;
 pub use probe::{EmptyTracepoints, probe};
 pub use tls::tls_of_processes;
 
+use self::pins::Pins;
 use crate::hooks::HookStatus;
 
 /// The attached programs. Dropping it detaches them.
@@ -41,7 +43,7 @@ pub struct Sensor {
     /// Holds the programs and their links where TLS libraries are hooked.
     tls: Option<tls::Tls>,
     /// The same where they are not.
-    ebpf: Option<Ebpf>,
+    held: Option<(Ebpf, Pins)>,
 }
 
 impl Sensor {
