@@ -5,6 +5,7 @@ mod attach;
 mod btf;
 mod error;
 mod hooks;
+mod keeper;
 mod limits;
 mod object;
 mod pins;

@@ -18,9 +18,12 @@ use aya::programs::uprobe::UProbeLink;
 use aya::util::KernelVersion;
 
 use super::error::in_full;
+use super::keeper;
 
 /// Since this version the hook of a library is a link, as others are, and can be pinned.
 const LIBRARY_LINKS: KernelVersion = KernelVersion::new(5, 15, 0);
+/// Since this version the kernel's workers take off what is pinned, whoever removes the pin.
+const WORKERS: KernelVersion = KernelVersion::new(6, 5, 0);
 /// `FSCONFIG_CMD_CREATE` of <linux/mount.h>.
 const CREATE: libc::c_uint = 6;
 
@@ -67,7 +70,10 @@ impl Pins {
     }
 
     fn open(&mut self, loaded: &Ebpf) -> Result<(), String> {
-        self.root = Some(mount().map_err(|error| error.to_string())?);
+        let root = self.root.insert(mount().map_err(|error| error.to_string())?);
+        if !is_since(WORKERS) {
+            keeper::keep_in_child(root).map_err(|error| error.to_string())?;
+        }
         if let (Some(path), Some((_, map))) = (self.name(), loaded.maps().next()) {
             map.pin(&path).map_err(|error| in_full(&error))?;
             fs::remove_file(&path).map_err(|error| error.to_string())?;
@@ -99,15 +105,18 @@ impl Pins {
     /// # Errors
     /// As [`Self::keep`].
     pub(super) fn hold(&mut self, link: UProbeLink) -> Result<LibraryHook, String> {
-        // An unknown kernel is taken for a new one.
-        let can_be_pinned = KernelVersion::current().map_or(true, |version| version >= LIBRARY_LINKS);
-        let Some(path) = self.name().filter(|_| can_be_pinned) else {
+        let Some(path) = self.name().filter(|_| is_since(LIBRARY_LINKS)) else {
             return Ok(LibraryHook::Held { _link: link });
         };
         let link = FdLink::try_from(link).map_err(|error| in_full(&error))?;
         link.pin(&path).map_err(|error| in_full(&error))?;
         Ok(LibraryHook::Pinned(path))
     }
+}
+
+/// Whether the kernel is of this version or later. An unknown one is taken for a new one.
+fn is_since(version: KernelVersion) -> bool {
+    KernelVersion::current().map_or(true, |running| running >= version)
 }
 
 /// A BPF file system that is mounted nowhere.
