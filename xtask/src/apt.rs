@@ -1,7 +1,7 @@
 //! Debian's packages.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
@@ -71,21 +71,39 @@ pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf> {
     if !has(package) {
         update()?;
     }
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    unpack(package, &folder)?;
+    Ok(unpacked)
+}
+
+/// Makes the package lists those of another architecture as well.
+pub(crate) fn know_architecture(debian: &str) -> Result<()> {
+    let known = sh::read(sh::cmd("dpkg").arg("--print-foreign-architectures"))?;
+    if known.lines().any(|line| line == debian) {
+        return Ok(());
+    }
+    if !sh::is_root() {
+        bail!("only root may add the package lists of {debian}: run `sudo dpkg --add-architecture {debian}`");
+    }
+    sh::run(sh::cmd("dpkg").args(["--add-architecture", debian]))?;
+    sh::run(sh::cmd("apt-get").args(["update", "--quiet=2"]))
+}
+
+/// Unpacks a package, as apt-get names it, into `folder`, and does not install it.
+pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     sh::say(format!(
-        "unpacking {name} from the Debian package {package} into {}",
+        "unpacking the Debian package {package} into {}",
         folder.display()
     ));
     sh::run(
         sh::cmd("apt-get")
-            .current_dir(&folder)
+            .current_dir(folder)
             .args(["download", "--quiet=2", package]),
     )?;
-    let archive = fs::read_dir(&folder)?
+    let archive = fs::read_dir(folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|is| is == "deb"))
         .with_context(|| format!("apt-get downloaded no {package} into {}", folder.display()))?;
-    sh::run(sh::cmd("dpkg-deb").arg("--extract").arg(&archive).arg(&folder))?;
-    fs::remove_file(&archive)?;
-    Ok(unpacked)
+    sh::run(sh::cmd("dpkg-deb").arg("--extract").arg(&archive).arg(folder))?;
+    fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask dist`: what is shipped. One tree of files is staged, and the distributions' own tools
 //! make the packages from it.
 
+mod cross;
 mod install;
 mod packages;
 mod sbom;
@@ -11,9 +12,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use self::cross::Cross;
 use crate::{build, repo, sh};
 
-/// Builds what is shipped into target/dist: a static binary, .deb, .rpm, checksums, bill of materials
+/// The C library becomes a part of the program.
+const STATIC: &str = "-C target-feature=+crt-static";
+
+/// Builds what is shipped into target/dist (target/dist-aarch64 for another architecture): a static binary, .deb, .rpm, checksums, bill of materials
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// What to build for, in place of this machine's architecture
@@ -66,12 +71,15 @@ impl Arch {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let here = Arch::here()?;
     let arch = args.arch.unwrap_or(here);
-    if arch != here {
-        require_cross(arch)?;
-    }
-    let to = repo::target().join("dist");
+    let cross = (arch != here).then(|| Cross::prepare(arch)).transpose()?;
+    let folder = if arch == here {
+        "dist".to_owned()
+    } else {
+        format!("dist-{}", arch.name())
+    };
+    let to = repo::target().join(folder);
     fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
-    let binary = binary(arch, here, &to)?;
+    let binary = binary(arch, cross.as_ref(), &to)?;
     let pages = if arch == here {
         binary.clone()
     } else {
@@ -115,45 +123,21 @@ fn packages(arch: Arch, binary: &Path, pages: &Path, to: &Path) -> Result<Vec<Pa
     Ok(vec![deb, rpm])
 }
 
-/// What another architecture's build needs and this machine does not have.
-fn require_cross(arch: Arch) -> Result<()> {
-    let target = arch.target();
-    let mut missing = Vec::new();
-    let libraries = sh::ask(sh::cmd("rustc").args(["--print", "target-libdir", "--target", &target]));
-    if !libraries.is_some_and(|folder| Path::new(folder.trim()).is_dir()) {
-        missing.push(format!("Rust's standard library for it: `rustup target add {target}`"));
-    }
-    let compiler = format!("{}-linux-gnu-gcc", arch.name());
-    if sh::which(&compiler).is_none() {
-        let package = arch.name().replace('_', "-");
-        missing.push(format!(
-            "a C compiler and library for it: Debian's gcc-{package}-linux-gnu and libc6-dev-{}-cross",
-            arch.debian()
-        ));
-    }
-    if !repo::release("mcpsonar").is_file() {
-        missing.push(
-            "this machine's own release build, which prints the manual pages: `cargo xtask build --release`".into(),
-        );
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    bail!(
-        "a binary for {} cannot be built on this machine. Missing:\n  - {}",
-        arch.name(),
-        missing.join("\n  - ")
-    )
-}
-
 /// Builds the static binary and leaves it, without its debugging symbols, in `to`.
-fn binary(arch: Arch, here: Arch, to: &Path) -> Result<PathBuf> {
+fn binary(arch: Arch, cross: Option<&Cross>, to: &Path) -> Result<PathBuf> {
     let target = arch.target();
     build::ebpf_for(arch.name())?;
     sh::say(format!("building the static agent for {target}"));
-    let mut cargo = sh::cargo();
-    // The target is named although it is this machine's: build scripts and macros stay dynamic so.
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static").args([
+    let mut cargo = match cross {
+        Some(cross) => cross.cargo(STATIC),
+        None => {
+            let mut cargo = sh::cargo();
+            cargo.env("RUSTFLAGS", STATIC);
+            cargo
+        }
+    };
+    // The target is named although it may be this machine's: build scripts and macros stay dynamic so.
+    cargo.args([
         "build",
         "--quiet",
         "--locked",
@@ -163,17 +147,10 @@ fn binary(arch: Arch, here: Arch, to: &Path) -> Result<PathBuf> {
         "--target",
         &target,
     ]);
-    let mut strip = "strip".to_owned();
-    if arch != here {
-        let prefix = format!("{}-linux-gnu-", arch.name());
-        let variable = target.to_uppercase().replace('-', "_");
-        cargo.env(format!("CARGO_TARGET_{variable}_LINKER"), format!("{prefix}gcc"));
-        cargo.env(format!("CC_{}", target.replace('-', "_")), format!("{prefix}gcc"));
-        strip.insert_str(0, &prefix);
-    }
     sh::run(&mut cargo).context("the static agent does not build")?;
     let built = repo::target().join(&target).join("release/mcpsonar");
     let binary = to.join("mcpsonar");
+    let strip = cross.map_or_else(|| "strip".to_owned(), |cross| cross.tool("strip"));
     sh::run(sh::cmd(strip).arg("--strip-debug").arg("-o").arg(&binary).arg(&built))?;
     let head = sh::read(sh::cmd("readelf").arg("--program-headers").arg(&binary))?;
     if head.contains("INTERP") {
