@@ -6,6 +6,7 @@ mod durations;
 mod live;
 mod logs;
 mod meter;
+mod notify;
 mod observer;
 mod picture;
 mod pods;

@@ -10,6 +10,7 @@ use sd_notify::NotifyState;
 
 use super::logs::{self, Level};
 use super::meter::Meter;
+use super::notify::Notifier;
 use super::pods::PodWatch;
 use super::{DaemonError, State};
 use crate::calls::{Origin, Output, Survey};
@@ -41,9 +42,8 @@ pub(super) struct Daemon {
     retiring: Vec<JoinHandle<OtlpLosses>>,
     state: Arc<State>,
     level: Level,
-    watchdog: Option<Duration>,
+    notifier: Notifier,
     ready: bool,
-    patted: Instant,
 }
 
 impl Daemon {
@@ -73,10 +73,8 @@ impl Daemon {
             retiring: Vec::new(),
             state,
             level,
-            // Twice as often as it has to be.
-            watchdog: sd_notify::watchdog_enabled().map(|period| period / 2),
+            notifier: Notifier::of_environment(),
             ready: false,
-            patted: Instant::now(),
         })
     }
 
@@ -87,14 +85,15 @@ impl Daemon {
             why,
             "reduced mode: no calls are seen; the history, metrics of the host and the socket go on"
         );
-        tell(&[NotifyState::Status(&format!("Reduced: no calls are seen: {why}"))]);
+        self.notifier
+            .say(&NotifyState::Status(&format!("Reduced: no calls are seen: {why}")));
         // Nobody else sets it.
         self.state.reduced.set(why).unwrap_or_default();
     }
 
     /// Ends everything, within a few seconds whatever the disk and the collector do.
     pub(super) fn finish(&mut self, losses: &mut Losses) {
-        tell(&[NotifyState::Stopping]);
+        self.notifier.say(&NotifyState::Stopping);
         if let Some(otlp) = self.otlp.take() {
             self.retire(otlp);
         }
@@ -317,12 +316,9 @@ impl Observer for Daemon {
             if self.state.reduced.get().is_none() {
                 tracing::info!("observing");
             }
-            tell(&[NotifyState::Ready]);
+            self.notifier.say(&NotifyState::Ready);
         }
-        if self.watchdog.is_some_and(|period| self.patted.elapsed() >= period) {
-            self.patted = Instant::now();
-            tell(&[NotifyState::Watchdog]);
-        }
+        self.notifier.tick();
         Ok(())
     }
 
@@ -392,13 +388,6 @@ fn flag_row(event: &FlagEvent) -> FlagRow {
         since_unix_ms: millis(flag.since),
         cleared_unix_ms: matches!(event.change, Change::Cleared(_)).then(|| millis(event.at)),
         evidence,
-    }
-}
-
-/// Tells systemd, if it asked for it.
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd was not told");
     }
 }
 
