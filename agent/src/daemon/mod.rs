@@ -3,6 +3,7 @@
 mod api;
 mod blind;
 mod durations;
+mod groups;
 mod live;
 mod logs;
 mod meter;

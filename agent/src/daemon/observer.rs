@@ -17,8 +17,10 @@ use crate::calls::{Origin, Output, Survey};
 use crate::config::{Config, Inputs, environment};
 use crate::flags::{AgentInput, Change, FlagEvent, Severity};
 use crate::health::Health;
-use crate::history::{FlagRow, History, HistoryState};
+use crate::history::{FlagRow, History, HistoryState, HistoryStatus};
+use crate::hooks::HookStatus;
 use crate::host::SamplerReport;
+use crate::metrics::samples::ExporterSample;
 use crate::observe::{Observer, ObserverError};
 use crate::sensor::SensorError;
 use crate::sink::{Losses, Otlp, OtlpLosses, OtlpSettings, Sink, WhenFull};
@@ -137,6 +139,7 @@ impl Daemon {
         let (state, cpus) = (&self.state, &mut self.cpus);
         let mut host = None;
         let mut any = false;
+        let meter = &mut self.meter;
         self.health.tick(now, |report: &SamplerReport| {
             let mut picture = state.picture();
             if let Some(sample) = &report.samples.host {
@@ -150,6 +153,7 @@ impl Daemon {
             for &pid in &report.samples.gone {
                 picture.gone(pid);
             }
+            meter.groups(&report.samples.cgroups);
             any |= !report.samples.processes.is_empty() || !report.samples.gone.is_empty();
         });
         if let Some(host) = &host {
@@ -228,6 +232,10 @@ impl Observer for Daemon {
         Ok(())
     }
 
+    fn attached(&mut self, hooks: &[HookStatus]) {
+        self.meter.hooks(hooks);
+    }
+
     /// No output ends the observation: each says what it has lost.
     fn output(&mut self, output: Output) -> Result<(), ObserverError> {
         self.health.output(&output);
@@ -292,10 +300,14 @@ impl Observer for Daemon {
             losses.add(name, count);
         }
         self.meter.survey(survey, &losses);
+        let mut exporters = self.otlp.as_ref().map(Otlp::samples).unwrap_or_default();
+        exporters.extend(history.as_ref().map(history_sample));
+        self.meter.exporters(&exporters);
         self.meter.keep_serving();
         self.state.told(self.meter.served(), losses);
         let mut picture = self.state.picture();
         picture.survey(survey.clone());
+        self.meter.loads(survey, |pid| picture.name(pid));
         if let Some(pods) = &self.pods {
             picture.pods(|container| pods.of_container(container));
         }
@@ -354,6 +366,18 @@ fn pods(config: &Config) -> Result<Option<PodWatch>, DaemonError> {
         what: "the questions for pods",
         source,
     })
+}
+
+/// The history, as an exporter. Its queue is a channel that does not tell how long it is.
+fn history_sample(status: &HistoryStatus) -> ExporterSample {
+    ExporterSample {
+        exporter: "history",
+        sent: status.calls,
+        failed: status.lost_paused,
+        dropped: Some(status.dropped),
+        errors: None,
+        queue: None,
+    }
 }
 
 /// A flag in the log.

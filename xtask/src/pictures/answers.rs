@@ -207,7 +207,7 @@ mod tests {
         ));
         assert!(matches!(judge(never, "a", a(), false), Verdict::NotFed(_)));
         assert!(matches!(
-            judge(never, "mcp_cache_operations_total", a(), false),
+            judge(never, "mcpsonar_agent_series_overflows_total", a(), false),
             Verdict::Expected(_)
         ));
     }
