@@ -5,7 +5,7 @@ mod flag_keys;
 mod keys;
 mod otlp_keys;
 mod page;
-mod signal_keys;
+mod route_keys;
 mod value;
 
 use std::collections::BTreeMap;
@@ -255,6 +255,7 @@ impl Inputs {
         for (key, value, flag) in &self.flags {
             loaded.set(key, value, Source::Flag(flag), &mut problems);
         }
+        problems.extend(loaded.endpoint_without_scheme());
         if let Err(error) = loaded.config.flags.levels() {
             problems.push(Problem::Flags {
                 source_: loaded.source_of_flags(&error),
@@ -354,6 +355,17 @@ impl Loaded {
                 allowed: key.allowed,
             });
         }
+    }
+
+    /// What is right by itself and wrong together.
+    fn endpoint_without_scheme(&self) -> Option<Problem> {
+        let (key, value) = self.config.otlp.endpoint_without_scheme()?;
+        Some(Problem::Value {
+            key,
+            value: value.to_owned(),
+            source_: self.sources.get(key).cloned().unwrap_or(Source::Default),
+            allowed: "with http/protobuf a URL with its scheme, http://… or https://…",
+        })
     }
 
     /// Every key with its value and where that comes from.

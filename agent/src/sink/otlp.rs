@@ -44,7 +44,7 @@ use self::{
 };
 pub use self::{
     sampling::Sampler,
-    settings::{OtlpProtocol, OtlpSettings, SignalSettings, check_url, pairs},
+    settings::{OtlpProtocol, OtlpSettings, SignalSettings, check_endpoint, check_url, pairs},
 };
 use super::{Losses, Sink, Source, WhenFull};
 use crate::{
@@ -119,7 +119,7 @@ impl Otlp {
     /// When the settings make no sense: a URL, a header, a certificate.
     pub fn start(settings: &OtlpSettings, when_full: WhenFull, source: Option<Source>) -> Result<Self, OtlpError> {
         let (spans, queue) = queue(settings.queue, settings.queue_bytes);
-        let sends_metrics = source.is_some() && settings.metrics.is_some() && settings.route(Signal::Metrics).is_some();
+        let sends_metrics = source.is_some() && settings.metrics && settings.route(Signal::Metrics).is_some();
         let fate = Arc::new(Fate::default());
         let (ending, ends) = watch::channel(false);
         let thread = worker::start(settings, queue, source, Arc::clone(&fate), ends)?;

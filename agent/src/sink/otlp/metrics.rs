@@ -37,13 +37,13 @@ pub(super) struct MetricsExport {
 
 impl MetricsExport {
     /// Within a tokio runtime.
-    pub(super) fn new(source: Source, temporality: Temporality, settings: &OtlpSettings, delivery: Delivery) -> Self {
+    pub(super) fn new(source: Source, settings: &OtlpSettings, delivery: Delivery) -> Self {
         let interval = settings.interval.max(SHORTEST_INTERVAL);
         let mut ticks = interval_at(Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             source,
-            temporality,
+            temporality: settings.temporality,
             interval,
             delivery,
             ticks,
