@@ -1,5 +1,6 @@
 //! Nothing that the agent does, or that is done to the agent, is felt by what it traces.
 
+use std::collections::HashSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -139,6 +140,37 @@ fn a_killed_agent_harms_nobody() -> Result<()> {
     agent.agent.kill()?;
     agent.agent.wait()?;
     finish(load, 3).map(drop)
+}
+
+#[test]
+fn a_killed_agent_is_gone_at_once_and_its_hooks_soon() -> Result<()> {
+    let before = hooks();
+    let trace = Trace::new("killed_with_hooks")?;
+    let mut agent = trace.attach(&[])?;
+    let own: HashSet<u32> = hooks().difference(&before).copied().collect();
+    ensure!(own.len() > 8, "{} hooks are on", own.len());
+    let killed = Instant::now();
+    agent.agent.kill()?;
+    agent.agent.wait()?;
+    let took = killed.elapsed();
+    // Whoever has to start it anew waits for its end.
+    ensure!(took < Duration::from_secs(2), "it took {took:?} to end");
+    while !hooks().is_disjoint(&own) {
+        let left = hooks().intersection(&own).count();
+        ensure!(
+            killed.elapsed() < Duration::from_secs(60),
+            "{left} hooks of {} are still on",
+            own.len()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// What the kernel calls the hooks of this host's programs.
+fn hooks() -> HashSet<u32> {
+    let links = aya::programs::loaded_links();
+    links.filter_map(|link| link.ok().map(|link| link.id())).collect()
 }
 
 #[test]

@@ -279,7 +279,9 @@ fn many_agents_come_and_go_and_no_connection_fails() -> Result<()> {
     for load in loads {
         let told = load.finish()?.pop().context("a load told nothing")?;
         ensure!(told["failed"] == serde_json::json!([]), "{told}");
-        ensure!(told["done"].as_u64() > Some(100), "the load was held up: {told}");
+        let longest = told["longest"].as_f64().unwrap_or(f64::INFINITY);
+        let held_up = told["done"].as_u64() < Some(10) || longest > 10.0;
+        ensure!(!held_up, "the load was held up: {told}");
     }
     Ok(())
 }

@@ -16,8 +16,13 @@ use crate::{repo, sh};
 
 /// The entries of `mcp_proto::fuzzing`.
 const TARGETS: [&str; 7] = ["h1", "chunked", "h2", "sse", "body", "websocket", "tracker"];
-/// How long each runs in a test of everything.
-const SHORT_SECONDS: u64 = 60;
+/// How long each target runs.
+const SECONDS: u64 = 60;
+/// In a test of everything each target has the same inputs every time: what fails there fails again. New ones are for
+/// runs without a seed.
+const SHORT_SEED: u32 = 1;
+/// So many inputs take the slowest target less than a minute.
+const SHORT_RUNS: u64 = 150_000;
 /// Beyond its time, a run has to load its corpus and to end.
 const GRACE: Duration = Duration::from_secs(60);
 /// As `cargo fuzz --sanitizer none` has it.
@@ -37,8 +42,14 @@ const INPUT_BYTES: usize = 4096;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How long each target runs
-    #[arg(long, value_name = "N", default_value_t = SHORT_SECONDS)]
+    #[arg(long, value_name = "N", default_value_t = SECONDS)]
     seconds: u64,
+    /// After how many inputs a target ends, if that is sooner
+    #[arg(long, value_name = "N")]
+    runs: Option<u64>,
+    /// Tries the same inputs as every run with this seed, and leaves alone what earlier runs have collected
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
     /// Only this target
     #[arg(long, value_parser = TARGETS)]
     target: Option<String>,
@@ -60,7 +71,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let failures: Vec<String> = thread::scope(|scope| {
         let work = || {
             std::iter::from_fn(next)
-                .filter_map(|target| run(&engine, target, args.seconds).err())
+                .filter_map(|target| run(&engine, target, args).err())
                 .collect()
         };
         let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
@@ -74,10 +85,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Every target for a minute.
+/// Every target for at most some minutes.
 pub(crate) fn short() -> Result<()> {
     main(&Args {
-        seconds: SHORT_SECONDS,
+        seconds: 5 * SECONDS,
+        runs: Some(SHORT_RUNS),
+        seed: Some(SHORT_SEED),
         target: None,
         inputs: Vec::new(),
     })
@@ -111,9 +124,16 @@ fn host() -> Result<String> {
         .context("`rustc -vV` does not say for which host it is")
 }
 
-/// What is found goes to a corpus under the target folder, so the next run begins with it.
-fn run(engine: &Path, target: &str, seconds: u64) -> Result<()> {
-    let corpus = repo::target().join("fuzz/corpus").join(target);
+/// What is found goes to a corpus under the target folder, so the next run without a seed begins with it.
+fn run(engine: &Path, target: &str, args: &Args) -> Result<()> {
+    let Args {
+        seconds, runs, seed, ..
+    } = *args;
+    let kept = if seed.is_some() { "seeded" } else { "corpus" };
+    let corpus = repo::target().join("fuzz").join(kept).join(target);
+    if seed.is_some() && corpus.exists() {
+        fs::remove_dir_all(&corpus).with_context(|| format!("cannot remove {}", corpus.display()))?;
+    }
     let failures = repo::target().join("fuzz/failures").join(target);
     for folder in [&corpus, &failures] {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -124,6 +144,8 @@ fn run(engine: &Path, target: &str, seconds: u64) -> Result<()> {
         .env("FUZZ_TARGET", target)
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-max_len={INPUT_BYTES}"))
+        .args(runs.map(|runs| format!("-runs={runs}")))
+        .args(seed.map(|seed| format!("-seed={seed}")))
         .arg(format!("-artifact_prefix={}/", failures.display()))
         .args([
             "-timeout=10",

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Leaves out what needs root: the end-to-end tests on this kernel
     #[arg(long)]
     no_root: bool,
-    /// Leaves fuzzing out, a minute for each target
+    /// Leaves fuzzing out, a few minutes
     #[arg(long)]
     no_fuzz: bool,
     /// Gives tests that repeat something their full length: a hundred agents for a dozen, and the like

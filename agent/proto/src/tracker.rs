@@ -289,7 +289,11 @@ impl Tracker {
             let State::Unjudged(suspect) = &stream.state else {
                 return false;
             };
-            let open_junk = if stream.framer.in_junk() { stream.framer.pending() } else { 0 };
+            let open_junk = if stream.framer.in_junk() {
+                stream.framer.pending()
+            } else {
+                0
+            };
             suspect.is_hopeless(open_junk, expected, limits)
         };
         if is_hopeless(false) && is_hopeless(self.is_expected(id)) {

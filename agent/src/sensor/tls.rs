@@ -3,10 +3,10 @@
 
 mod binary;
 mod catalogue;
-mod detach;
 mod elf;
 mod functions;
 mod go;
+mod hook;
 mod installed;
 mod watch;
 
@@ -128,7 +128,7 @@ fn display(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Every hook is two open descriptors: takes as many as the process may have.
+/// Where hooks cannot be pinned, each is two open descriptors: takes as many as the process may have.
 fn allow_descriptors() {
     let mut limit = libc::rlimit {
         rlim_cur: 0,

@@ -2,7 +2,7 @@
 
     server CERT KEY          prints its port; ends with its standard input
     calls PORT NUMBER        a connection each; prints the port and the id of every call
-    load PORT                connections until the standard input ends; prints how many, and which failed
+    load PORT                connections until the standard input ends; prints how many, which failed, and the longest's seconds
     kept PORT                a connection and a call, and for each line of the standard input one more
     late PORT NUMBER         as calls, but has no TLS library until the standard input ends
     api PORT NUMBER          requests that are JSON and no MCP
@@ -10,6 +10,7 @@
 import json
 import sys
 import threading
+import time
 
 
 def context():
@@ -99,9 +100,10 @@ def calls(port, number):
 def load(port):
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-    done, failed, told = 0, [], sys.stdout
+    done, failed, longest, told = 0, [], 0, sys.stdout
     sys.stdout = open("/dev/null", "w")
     while not ended.is_set():
+        began = time.monotonic()
         try:
             client = Client(port)
             client.call(done)
@@ -109,7 +111,8 @@ def load(port):
             done += 1
         except Exception as error:
             failed.append(repr(error))
-    print(json.dumps({"done": done, "failed": failed}), file=told, flush=True)
+        longest = max(longest, time.monotonic() - began)
+    print(json.dumps({"done": done, "failed": failed, "longest": longest}), file=told, flush=True)
 
 
 def kept(port):

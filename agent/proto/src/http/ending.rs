@@ -40,7 +40,10 @@ impl Tracker {
         let body = exchange.bodies[place.direction as usize].take();
         let was_asked = exchange.is_asked;
         exchange.is_obscure |= cut && body.is_some();
-        let missed = exchange.is_obscure && place.direction == Direction::ServerToClient && !link.closing.is_begun();
+        // What goes on behind a gap and ends in order has told at the gap what may be missing.
+        let lost = cut || body.as_ref().is_some_and(|body| body.is_lost());
+        let answers = place.direction == Direction::ServerToClient;
+        let missed = lost && exchange.is_obscure && answers && !link.closing.is_begun();
         if missed {
             self.answers_missed(place, true);
         }

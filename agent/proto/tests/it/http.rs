@@ -270,6 +270,21 @@ fn a_stream_of_answers_goes_on_behind_a_gap() {
 }
 
 #[test]
+fn a_stream_of_answers_with_a_gap_that_ends_in_order_has_no_others() {
+    let mut web = legacy("");
+    post_elsewhere(&mut web, &call(1, "echo"));
+    let (first, second) = (answering(1), answering(2));
+    answer_in_part(&mut web, &format!("{first}{second}"), 20, second.len());
+    web.answer(1, "0\r\n\r\n");
+    post_elsewhere(&mut web, &call(7, "echo"));
+    web.host.finish();
+    let told = |call: &mcp_proto::Call| (call.request_id.0.to_string(), call.loss.clone());
+    let told: Vec<_> = web.host.calls.iter().map(told).collect();
+    assert!(told.contains(&("1".to_owned(), vec![Loss::Gap])), "{told:?}");
+    assert!(told.contains(&("7".to_owned(), vec![])), "{told:?}");
+}
+
+#[test]
 fn calls_that_a_lost_stream_may_have_answered_say_so() {
     let mut web = Web::new();
     web.ask(1, "GET /sse HTTP/1.1\r\nAccept: text/event-stream\r\n\r\n");

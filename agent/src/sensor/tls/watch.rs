@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use aya::Ebpf;
 use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeLink, UProbeScope};
+use aya::programs::uprobe::UProbeScope;
 
 use super::binary::Site;
 use super::catalogue::Catalogue;
-use super::detach;
+use super::hook::{Hook, Hooks};
 use super::installed::installed;
 use crate::host::{self, FileId};
 use crate::sensor::error::in_full;
@@ -29,7 +29,7 @@ const SWEEP_WHEN_FULL: Duration = Duration::from_secs(10);
 
 /// The hooks in a binary. Dropping them takes them off.
 struct Hooked {
-    _links: Vec<UProbeLink>,
+    _hooks: Vec<Hook>,
     /// New processes are expected to run it.
     kept: bool,
 }
@@ -39,6 +39,7 @@ pub(super) struct Watch {
     ebpf: Ebpf,
     catalogue: Catalogue,
     hooked: HashMap<FileId, Hooked>,
+    hooks: Hooks,
     /// Device and inode number of the root directories that have been looked at.
     roots: HashSet<(u64, u64)>,
     swept: Instant,
@@ -53,6 +54,7 @@ impl Watch {
             ebpf,
             catalogue: Catalogue::default(),
             hooked: HashMap::new(),
+            hooks: Hooks::new(),
             roots: HashSet::new(),
             swept: Instant::now(),
             unhooked,
@@ -74,11 +76,6 @@ impl Watch {
                 Err(RecvTimeoutError::Timeout) => self.sweep(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-        }
-        // The programs that all processes pass go first.
-        drop(self.ebpf);
-        if !self.hooked.is_empty() {
-            detach::leave_to_child();
         }
     }
 
@@ -120,9 +117,9 @@ impl Watch {
             return;
         }
         match self.attach(path, sites) {
-            Ok(links) => {
-                log::debug!("TLS in {} is seen, by {} hooks", path.display(), links.len());
-                self.hooked.insert(id, Hooked { _links: links, kept });
+            Ok(hooks) => {
+                log::debug!("TLS in {} is seen, by {} hooks", path.display(), hooks.len());
+                self.hooked.insert(id, Hooked { _hooks: hooks, kept });
             }
             // Mostly a process that has ended meanwhile: the next one that runs it is looked at again.
             Err(_) if !path.exists() => {}
@@ -134,15 +131,18 @@ impl Watch {
     }
 
     /// Attaches a program to each site. None stays when one cannot be.
-    fn attach(&mut self, path: &Path, sites: &[Site]) -> Result<Vec<UProbeLink>, String> {
-        let mut links = Vec::with_capacity(sites.len());
+    fn attach(&mut self, path: &Path, sites: &[Site]) -> Result<Vec<Hook>, String> {
+        let mut hooks = Vec::with_capacity(sites.len());
         for site in sites {
             let program = uprobe(&mut self.ebpf, site.program)?;
             let attached = program.attach(site.offset, path, UProbeScope::AllProcesses);
             let link = attached.and_then(|id| program.take_link(id));
-            links.push(link.map_err(|error| format!("{}: {}", site.program, in_full(&error)))?);
+            let hook = link
+                .map_err(|error| in_full(&error))
+                .and_then(|link| self.hooks.keep(link));
+            hooks.push(hook.map_err(|reason| format!("{}: {reason}", site.program))?);
         }
-        Ok(links)
+        Ok(hooks)
     }
 
     /// Takes the hooks off binaries that nobody runs any more.
