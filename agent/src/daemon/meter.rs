@@ -177,6 +177,11 @@ impl Meter {
     /// What processes have to answer, with what `name` calls them.
     pub(super) fn loads(&mut self, survey: &Survey, name: impl Fn(u32) -> Option<String>) {
         let mut loads: BTreeMap<Option<String>, (u64, u64)> = BTreeMap::new();
+        // Those who have nothing to answer have that: a line that stops says nothing.
+        for conversation in &survey.conversations {
+            let server = conversation.server.as_ref().and_then(|server| server.label());
+            loads.entry(server.map(str::to_owned)).or_default();
+        }
         for (&pid, load) in &survey.loads {
             let (unread, read) = loads.entry(name(pid)).or_default();
             *unread += u64::from(load.waiting);

@@ -3,6 +3,7 @@
 mod api;
 mod blind;
 mod durations;
+mod flag_lines;
 mod groups;
 mod live;
 mod logs;

@@ -12,12 +12,12 @@ use super::logs::{self, Level};
 use super::meter::Meter;
 use super::notify::Notifier;
 use super::pods::PodWatch;
-use super::{DaemonError, State};
+use super::{DaemonError, State, flag_lines};
 use crate::calls::{Origin, Output, Survey};
 use crate::config::{Config, Inputs, environment};
-use crate::flags::{AgentInput, Change, FlagEvent, Severity};
+use crate::flags::AgentInput;
 use crate::health::Health;
-use crate::history::{FlagRow, History, HistoryState, HistoryStatus};
+use crate::history::{History, HistoryState, HistoryStatus};
 use crate::hooks::HookStatus;
 use crate::host::SamplerReport;
 use crate::metrics::samples::ExporterSample;
@@ -168,11 +168,11 @@ impl Daemon {
     /// Takes what has happened to flags.
     fn flags(&mut self) {
         while let Some(event) = self.health.poll_event() {
-            tell_flag(&event);
+            flag_lines::tell(&event);
             self.meter.flag(&event, &self.health);
             self.state.picture().flag(&event);
             if let Some(history) = &mut self.history {
-                history.flag(flag_row(&event));
+                history.flag(flag_lines::row(&event));
             }
             self.state.live.flag(event);
         }
@@ -377,41 +377,6 @@ fn history_sample(status: &HistoryStatus) -> ExporterSample {
         dropped: Some(status.dropped),
         errors: None,
         queue: None,
-    }
-}
-
-/// A flag in the log.
-fn tell_flag(event: &FlagEvent) {
-    let flag = &event.flag;
-    let (code, change, target) = (flag.flag.code(), event.code(), flag.target());
-    let severity = flag.severity.code();
-    let (value, threshold) = (flag.value, flag.threshold);
-    let advice = crate::flags::definition(flag.flag).advice;
-    match (event.change, flag.severity) {
-        (Change::Raised | Change::Updated, Severity::Warning | Severity::Critical) => {
-            tracing::warn!(flag = code, change, severity, ?target, value, threshold, advice, "flag");
-        }
-        _ => tracing::info!(flag = code, change, severity, ?target, value, threshold, "flag"),
-    }
-}
-
-/// A flag in the history.
-fn flag_row(event: &FlagEvent) -> FlagRow {
-    let flag = &event.flag;
-    let millis = |at| event.clock.unix(at) / 1_000_000;
-    let mut evidence = serde_json::to_value(&flag.evidence).unwrap_or_default();
-    evidence["value"] = flag.value.into();
-    evidence["threshold"] = flag.threshold.into();
-    // What an explanation of a call needs to know whether the flag concerns it.
-    evidence["subject"] = serde_json::to_value(&flag.subject).unwrap_or_default();
-    evidence["name"] = flag.name.as_deref().into();
-    FlagRow {
-        code: flag.flag.code().to_owned(),
-        target: flag.target(),
-        severity: flag.severity.code().to_owned(),
-        since_unix_ms: millis(flag.since),
-        cleared_unix_ms: matches!(event.change, Change::Cleared(_)).then(|| millis(event.at)),
-        evidence,
     }
 }
 

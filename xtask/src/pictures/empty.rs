@@ -4,7 +4,7 @@
 const EXPECTED: &[(&str, &str)] = &[
     (
         "memory_growth|memory_limit|",
-        "memory is critical only in the seconds before the kernel ends the server that leaks",
+        "the leak is told from growth after minutes, and critical just before the kernel ends its server",
     ),
     (
         "mcpsonar_process_group_",
