@@ -8,6 +8,8 @@ search   is slow: an upstream that takes its time, CPU that its control group ha
          leak until the kernel ends it for that
 notes    breaks the protocol: prints to stdout, answers unknown ids, and dies with calls in flight
 reports  does nothing for half a minute, and then answers
+
+All say of themselves that they are shop-files and so on.
 """
 
 import http.server
@@ -27,6 +29,8 @@ TOOLS = {
     "notes": ["add_note", "find_note"],
     "reports": ["quarterly_report"],
 }
+# How all of them are called, so that pictures can leave others on the host out.
+OURS = "shop-"
 # What search may use, in both versions of control groups: files and what is written to them.
 GROUP = "mcpsonar-workload"
 LIMITS = {
@@ -47,7 +51,7 @@ def serve(name):
 
 def answer(name, ident, method, params):
     if method == "initialize":
-        info = {"name": name, "version": "1.0"}
+        info = {"name": f"{OURS}{name}", "version": "1.0"}
         return reply(ident, {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}, "resources": {}}, "serverInfo": info})
     if method == "tools/list":
         return reply(ident, {"tools": [{"name": tool, "inputSchema": {"type": "object"}} for tool in TOOLS[name]]})
@@ -102,7 +106,7 @@ class Session:
             for group in groups():
                 (group / "cgroup.procs").write_text(str(self.server.pid))
         version = random.choice(["2025-06-18", "2025-11-25"])
-        client = {"name": f"{name}-client", "version": "1.0"}
+        client = {"name": f"{OURS}{name}-client", "version": "1.0"}
         self.call("initialize", {"protocolVersion": version, "capabilities": {}, "clientInfo": client})
         self.send({"method": "notifications/initialized"})
         self.call("tools/list", {})
