@@ -39,12 +39,12 @@ else
 	field StatusText | grep -q Reduced && ok "systemd knows" || fail "its status is: $(field StatusText)"
 fi
 
+# By systemd's own clock: asking it takes an emulated guest seconds. That it is ready takes longer still.
+killed=$(awk '{ printf "%d", $1 * 1000 }' /proc/uptime)
 kill -KILL "$pid"
-# Started within 2 s by the guest's clock; that it is ready takes an emulated kernel longer.
-killed=$(cut -d. -f1 /proc/uptime)
 within 600 started "$pid" || fail "not restarted after kill -9"
-waited=$(($(cut -d. -f1 /proc/uptime) - killed))
-[ "$waited" -le 2 ] && ok "restarted within $waited s of kill -9" || fail "restarted $waited s after kill -9"
+waited=$(($(field ExecMainStartTimestampMonotonic) / 1000 - killed))
+[ "$waited" -le 2000 ] && ok "restarted within $waited ms of kill -9" || fail "restarted $waited ms after kill -9"
 within 600 changed "$pid" || fail "not ready again after kill -9"
 within 600 alive || fail "does not answer after its restart"
 

@@ -148,7 +148,8 @@ fn run(engine: &Path, target: &str, args: &Args) -> Result<()> {
         .args(seed.map(|seed| format!("-seed={seed}")))
         .arg(format!("-artifact_prefix={}/", failures.display()))
         .args([
-            "-timeout=10",
+            // By the clock on the wall, of a machine that may have other work.
+            "-timeout=60",
             "-rss_limit_mb=1024",
             "-print_final_stats=1",
             "-verbosity=0",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use agent_abi::{ABSENT, ENTRY_SLOTS, Entry, FIELDS, Field, MAX_TIMED_PROCESSES, Membership, global};
 use aya::maps::{Array, Map, MapData, Stack};
+use aya::programs::links::FdLink;
 use aya::programs::{FEntry, FExit, ProgramType, RawTracePoint};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::util::KernelVersion;
@@ -15,6 +16,7 @@ use super::error::{SensorError, in_full, os_error};
 use super::hooks::{HOOKS, Hook, Point, TIME, TIME_HOOKS};
 use super::limits::WAKE_SHARE;
 use super::object::OBJECT;
+use super::pins::Pins;
 use super::tls::{self, Tls};
 use super::{HookStatus, Sensor};
 
@@ -68,6 +70,7 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
             sensor.admit(tgid, membership)?;
         }
     }
+    let mut pins = Pins::new(&ebpf);
     let mut entries = take_map::<Array<MapData, Entry>>(&mut ebpf, "ENTRIES")?;
     let mut prime = || {
         for (tgid, tid) in (settings.blocked_threads)(&settings.scope) {
@@ -81,14 +84,16 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
             }
         }
     };
-    (sensor.tier, sensor.hooks) = attach_data(&mut ebpf, settings.tier, &mut prime)?;
-    sensor.hooks.extend(attach_all(&mut ebpf, 0, None, &mut || {})?);
+    (sensor.tier, sensor.hooks) = attach_data(&mut ebpf, &mut pins, settings.tier, &mut prime)?;
+    sensor
+        .hooks
+        .extend(attach_all(&mut ebpf, &mut pins, 0, None, &mut || {})?);
     if settings.timing {
-        sensor.hooks.extend(attach_timing(&mut ebpf)?);
+        sensor.hooks.extend(attach_timing(&mut ebpf, &mut pins)?);
     }
     sensor.hooks.extend(absent);
     if !settings.tls {
-        sensor.ebpf = Some(ebpf);
+        sensor.held = Some((ebpf, pins));
         return Ok(sensor);
     }
     sensor.hooks.extend(tls::load(&mut ebpf));
@@ -99,7 +104,7 @@ pub(super) fn start(settings: &Settings) -> Result<Sensor, SensorError> {
             log::warn!("TLS libraries that are loaded again may stay unseen: {error}");
         }
     });
-    let tls = Tls::start(ebpf, tell_again, settings.programs.clone()).map_err(SensorError::Thread)?;
+    let tls = Tls::start(ebpf, pins, tell_again, settings.programs.clone()).map_err(SensorError::Thread)?;
     sensor.tls = Some(tls);
     Ok(sensor)
 }
@@ -188,12 +193,13 @@ fn offset_of(layouts: &Layouts, field: &Field) -> Result<u32, BtfError> {
 /// Attaches the data hooks of the tier that was asked for, or of the first that works.
 fn attach_data(
     ebpf: &mut Ebpf,
+    pins: &mut Pins,
     wanted: Option<Tier>,
     prime: &mut dyn FnMut(),
 ) -> Result<(Tier, Vec<HookStatus>), SensorError> {
     let mut hooks = Vec::new();
     if wanted != Some(Tier::RawTracepoints) {
-        match attach_tier_1(ebpf, prime) {
+        match attach_tier_1(ebpf, pins, prime) {
             Ok(attached) => return Ok((Tier::Trampolines, attached)),
             Err(error) if wanted == Some(Tier::Trampolines) => return Err(error),
             Err(error) => {
@@ -208,22 +214,23 @@ fn attach_data(
             }
         }
     }
-    hooks.extend(attach_all(ebpf, 2, None, prime)?);
+    hooks.extend(attach_all(ebpf, pins, 2, None, prime)?);
     Ok((Tier::RawTracepoints, hooks))
 }
 
-fn attach_tier_1(ebpf: &mut Ebpf, prime: &mut dyn FnMut()) -> Result<Vec<HookStatus>, SensorError> {
+fn attach_tier_1(ebpf: &mut Ebpf, pins: &mut Pins, prime: &mut dyn FnMut()) -> Result<Vec<HookStatus>, SensorError> {
     let btf = Btf::from_sys_fs().map_err(|error| SensorError::Hook {
         hook: "fentry".to_owned(),
         reason: in_full(&error),
     })?;
-    attach_all(ebpf, 1, Some(&btf), prime)
+    attach_all(ebpf, pins, 1, Some(&btf), prime)
 }
 
 /// Attaches every hook of `tier`: the ways in, then what `between` does, then the ways out. One that
 /// fails is left out, unless it is vital.
 fn attach_all(
     ebpf: &mut Ebpf,
+    pins: &mut Pins,
     tier: u8,
     btf: Option<&Btf>,
     between: &mut dyn FnMut(),
@@ -235,7 +242,7 @@ fn attach_all(
         let mut hooks: Vec<&Hook> = of_tier().filter(|hook| hook.is_way_in() == way_in).collect();
         hooks.sort_by_key(|hook| !hook.vital);
         for hook in hooks {
-            states.push(attach_one(ebpf, hook, btf)?);
+            states.push(attach_one(ebpf, pins, hook, btf)?);
         }
         if way_in {
             between();
@@ -246,11 +253,11 @@ fn attach_all(
 
 /// Attaches the hooks that account for time, and gives the programs room for processes if all are
 /// there without which it would be wrong.
-fn attach_timing(ebpf: &mut Ebpf) -> Result<Vec<HookStatus>, SensorError> {
+fn attach_timing(ebpf: &mut Ebpf, pins: &mut Pins) -> Result<Vec<HookStatus>, SensorError> {
     let mut states = Vec::new();
     let mut right = true;
     for hook in TIME_HOOKS {
-        let state = attach_one(ebpf, hook, None)?;
+        let state = attach_one(ebpf, pins, hook, None)?;
         right &= state.on || hook.lost != TIME;
         states.push(state);
     }
@@ -269,8 +276,8 @@ fn attach_timing(ebpf: &mut Ebpf) -> Result<Vec<HookStatus>, SensorError> {
 }
 
 /// Attaches `hook`. A failure is an error when the hook is vital.
-fn attach_one(ebpf: &mut Ebpf, hook: &Hook, btf: Option<&Btf>) -> Result<HookStatus, SensorError> {
-    match attach(ebpf, hook, btf) {
+fn attach_one(ebpf: &mut Ebpf, pins: &mut Pins, hook: &Hook, btf: Option<&Btf>) -> Result<HookStatus, SensorError> {
+    match attach(ebpf, pins, hook, btf) {
         Err(refusal) if hook.vital => {
             let privilege = matches!(refusal.os, Some(libc::EPERM | libc::EACCES)) && !has_privilege();
             Err(if privilege {
@@ -311,30 +318,33 @@ impl<E: std::error::Error + 'static> From<E> for Refusal {
     }
 }
 
-pub(super) fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: Option<&Btf>) -> Result<(), Refusal> {
+pub(super) fn attach(ebpf: &mut Ebpf, pins: &mut Pins, hook: &Hook, btf: Option<&Btf>) -> Result<(), Refusal> {
     let missing = || Refusal {
         reason: format!("the object has no program {}", hook.program),
         os: None,
     };
     let program = ebpf.program_mut(hook.program).ok_or_else(missing)?;
-    match hook.point {
+    let kept = match hook.point {
         Point::RawTracepoint(name) => {
             let program: &mut RawTracePoint = program.try_into()?;
             program.load()?;
-            program.attach(name)?;
+            let id = program.attach(name)?;
+            pins.keep(|| program.take_link(id).map(FdLink::from))
         }
         Point::Entry(_) => {
             let program: &mut FEntry = program.try_into()?;
             program.load(&hook.function(), btf.ok_or_else(missing)?)?;
-            program.attach()?;
+            let id = program.attach()?;
+            pins.keep(|| program.take_link(id).map(FdLink::from))
         }
         Point::Return(_) => {
             let program: &mut FExit = program.try_into()?;
             program.load(&hook.function(), btf.ok_or_else(missing)?)?;
-            program.attach()?;
+            let id = program.attach()?;
+            pins.keep(|| program.take_link(id).map(FdLink::from))
         }
-    }
-    Ok(())
+    };
+    kept.map_err(|reason| Refusal { reason, os: None })
 }
 
 fn assemble(ebpf: &mut Ebpf, diagnostics: Option<EbpfLogger<&'static dyn log::Log>>) -> Result<Sensor, SensorError> {
@@ -348,7 +358,7 @@ fn assemble(ebpf: &mut Ebpf, diagnostics: Option<EbpfLogger<&'static dyn log::Lo
         tier: Tier::RawTracepoints,
         hooks: Vec::new(),
         tls: None,
-        ebpf: None,
+        held: None,
     })
 }
 

@@ -5,8 +5,10 @@ mod attach;
 mod btf;
 mod error;
 mod hooks;
+mod keeper;
 mod limits;
 mod object;
+mod pins;
 mod probe;
 mod tls;
 
@@ -26,6 +28,7 @@ pub use object::is_embedded;
 pub use probe::{EmptyTracepoints, probe};
 pub use tls::tls_of_processes;
 
+use self::pins::Pins;
 use crate::hooks::HookStatus;
 
 /// The attached programs. Dropping it detaches them.
@@ -41,7 +44,7 @@ pub struct Sensor {
     /// Holds the programs and their links where TLS libraries are hooked.
     tls: Option<tls::Tls>,
     /// The same where they are not.
-    ebpf: Option<Ebpf>,
+    held: Option<(Ebpf, Pins)>,
 }
 
 impl Sensor {

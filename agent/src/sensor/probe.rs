@@ -8,6 +8,7 @@ use super::attach::{self, Refusal, Scope, Settings};
 use super::error::{SensorError, in_full};
 use super::hooks::{HOOKS, Hook, Point, TIME_HOOKS};
 use super::limits::{BUDGET_BYTES, RING_BYTES};
+use super::pins::Pins;
 use super::tls;
 use crate::hooks::HookStatus;
 
@@ -41,7 +42,7 @@ pub fn probe() -> Result<Vec<HookStatus>, SensorError> {
                 // What one trampoline is refused for, all are.
                 (_, Point::Entry(_) | Point::Return(_), Some(reason)) => Some(reason.clone()),
                 (Err(error), Point::Entry(_) | Point::Return(_), None) => Some(in_full(error)),
-                (btf, ..) => attach::attach(&mut ebpf, hook, btf.as_ref().ok())
+                (btf, ..) => attach::attach(&mut ebpf, &mut Pins::none(), hook, btf.as_ref().ok())
                     .err()
                     .map(|refusal| explain(hook, refusal)),
             };

@@ -6,7 +6,6 @@ mod catalogue;
 mod elf;
 mod functions;
 mod go;
-mod hook;
 mod installed;
 mod watch;
 
@@ -22,6 +21,7 @@ pub(super) use functions::programs;
 use self::catalogue::Catalogue;
 use self::watch::{Watch, uprobe};
 use super::error::in_full;
+use super::pins::Pins;
 use crate::hooks::{HookStatus, TlsLibrary as Library, TlsStatus};
 
 /// Processes that wait to be looked at.
@@ -44,6 +44,7 @@ impl Tls {
     /// When the system has no more threads.
     pub(super) fn start(
         ebpf: Ebpf,
+        pins: Pins,
         unhooked: Box<dyn FnMut() + Send>,
         programs: Vec<PathBuf>,
     ) -> std::io::Result<Self> {
@@ -51,7 +52,7 @@ impl Tls {
         let (ask, asked) = sync_channel(MAX_WAITING);
         let (ready, installed) = sync_channel(1);
         let thread = thread::Builder::new().name("tls".to_owned()).spawn(move || {
-            let watch = Watch::new(ebpf, unhooked, &programs);
+            let watch = Watch::new(ebpf, pins, unhooked, &programs);
             // Nobody waits any more: as good.
             ready.send(()).unwrap_or_default();
             watch.run(&asked);

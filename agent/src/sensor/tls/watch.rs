@@ -13,10 +13,10 @@ use aya::programs::uprobe::UProbeScope;
 
 use super::binary::Site;
 use super::catalogue::Catalogue;
-use super::hook::{Hook, Hooks};
 use super::installed::installed;
 use crate::host::{self, FileId};
 use crate::sensor::error::in_full;
+use crate::sensor::pins::{LibraryHook, Pins};
 
 /// Binaries that are hooked at a time; further ones stay opaque.
 const MAX_BINARIES: usize = 128;
@@ -29,7 +29,7 @@ const SWEEP_WHEN_FULL: Duration = Duration::from_secs(10);
 
 /// The hooks in a binary. Dropping them takes them off.
 struct Hooked {
-    _hooks: Vec<Hook>,
+    _hooks: Vec<LibraryHook>,
     /// New processes are expected to run it.
     kept: bool,
 }
@@ -39,7 +39,7 @@ pub(super) struct Watch {
     ebpf: Ebpf,
     catalogue: Catalogue,
     hooked: HashMap<FileId, Hooked>,
-    hooks: Hooks,
+    pins: Pins,
     /// Device and inode number of the root directories that have been looked at.
     roots: HashSet<(u64, u64)>,
     swept: Instant,
@@ -49,12 +49,12 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Hooks what is installed, and the `programs`.
-    pub(super) fn new(ebpf: Ebpf, unhooked: Box<dyn FnMut() + Send>, programs: &[PathBuf]) -> Self {
+    pub(super) fn new(ebpf: Ebpf, pins: Pins, unhooked: Box<dyn FnMut() + Send>, programs: &[PathBuf]) -> Self {
         let mut watch = Self {
             ebpf,
             catalogue: Catalogue::default(),
             hooked: HashMap::new(),
-            hooks: Hooks::new(),
+            pins,
             roots: HashSet::new(),
             swept: Instant::now(),
             unhooked,
@@ -131,7 +131,7 @@ impl Watch {
     }
 
     /// Attaches a program to each site. None stays when one cannot be.
-    fn attach(&mut self, path: &Path, sites: &[Site]) -> Result<Vec<Hook>, String> {
+    fn attach(&mut self, path: &Path, sites: &[Site]) -> Result<Vec<LibraryHook>, String> {
         let mut hooks = Vec::with_capacity(sites.len());
         for site in sites {
             let program = uprobe(&mut self.ebpf, site.program)?;
@@ -139,7 +139,7 @@ impl Watch {
             let link = attached.and_then(|id| program.take_link(id));
             let hook = link
                 .map_err(|error| in_full(&error))
-                .and_then(|link| self.hooks.keep(link));
+                .and_then(|link| self.pins.hold(link));
             hooks.push(hook.map_err(|reason| format!("{}: {reason}", site.program))?);
         }
         Ok(hooks)
