@@ -2,6 +2,8 @@
 
 collect FOLDER         listens on a port of its own, prints it, and keeps every request as a file
 speak REVISION SERVER  an MCP client over stdio that asks for this revision, as plain as can be
+websocket              an MCP client over a WebSocket, with the server that it starts
+websocket-server       that server: prints its port, and ends with its client
 traces FOLDER          the ids of the traces that it got
 check FOLDER CALLS...  the requests of a folder against conventions.json, and against the lines of
                        `mcpsonar trace --json` that tell of the same calls
@@ -82,6 +84,65 @@ def speak(revision, server):
     process.wait()
 
 
+def websocket():
+    """Neither end is ours: the library compresses messages by default, as servers in the wild do."""
+    from websockets.sync.client import connect
+
+    server = subprocess.Popen([sys.executable, __file__, "websocket-server"], stdout=subprocess.PIPE)
+    port = int(server.stdout.readline())
+    ids = itertools.count(1)
+    with connect(f"ws://127.0.0.1:{port}/mcp", subprotocols=["mcp"]) as connection:
+
+        def say(message):
+            connection.send(json.dumps({"jsonrpc": "2.0", **message}))
+
+        def ask(method, params):
+            mine = next(ids)
+            say({"id": mine, "method": method, "params": params})
+            for text in connection:
+                message = json.loads(text)
+                if message.get("method") == "roots/list":
+                    say({"id": message["id"], "result": {"roots": []}})
+                elif message.get("id") == mine:
+                    return
+
+        client = {"name": "socket-speaker", "version": "1"}
+        ask("initialize", {"protocolVersion": "2025-06-18", "capabilities": {"roots": {}}, "clientInfo": client})
+        say({"method": "notifications/initialized"})
+        for tool in ("echo", "fail", "error", "roots"):
+            ask("tools/call", {"name": tool, "arguments": {"message": "m" * 2000}})
+        ask("resources/read", {"uri": "memo://no?secret=1"})
+    server.wait(timeout=30)
+
+
+def websocket_server():
+    from websockets.sync.server import serve
+
+    def converse(connection):
+        for text in connection:
+            message = json.loads(text)
+            if "id" in message and "method" in message:
+                reply = answer(connection, message["method"], message.get("params", {}))
+                connection.send(json.dumps({"jsonrpc": "2.0", "id": message["id"], **reply}))
+        server.shutdown()
+
+    def answer(connection, method, params):
+        if method == "initialize":
+            info = {"name": "socket-server", "version": "1"}
+            return {"result": {"protocolVersion": params["protocolVersion"], "capabilities": {}, "serverInfo": info}}
+        name = params.get("name")
+        if name == "error" or method == "resources/read":
+            return {"error": {"code": -32000 if name else -32002, "message": "secret"}}
+        if name == "roots":
+            connection.send(json.dumps({"jsonrpc": "2.0", "id": "r1", "method": "roots/list"}))
+            connection.recv()
+        return {"result": {"content": [{"type": "text", "text": "secret"}], "isError": name == "fail"}}
+
+    with serve(converse, "127.0.0.1", 0, subprotocols=["mcp"]) as server:
+        print(server.socket.getsockname()[1], flush=True)
+        server.serve_forever()
+
+
 def value(any_value):
     kind = any_value.WhichOneof("value")
     raw = getattr(any_value, kind)
@@ -110,6 +171,7 @@ def expected(rule, call, fails):
     """Whether an attribute must be there, and which value it must have if that is known."""
     code, target = call["error_code"], call["request_id"]
     web = call["transport"] in ("http", "sse")
+    protocol = "http" if web else "websocket" if call["transport"] == "websocket" else None
     modern = (call["protocol_version"] or "") >= TABLE["without_sessions"]
     session = call["session"] if web and not modern else None
     return {
@@ -123,7 +185,7 @@ def expected(rule, call, fails):
         "tools/call": (call["method"] == "tools/call", "execute_tool"),
         "version": (call["protocol_version"] is not None, call["protocol_version"]),
         "session": (session is not None, session),
-        "protocol": (web or call["transport"] == "websocket", None),
+        "protocol": (protocol is not None, protocol),
         "http": (web, None),
         "server_address": (call["server_address"] is not None, None),
         "client_address": (call["client_address"] is not None, None),
@@ -169,6 +231,15 @@ def check_span(span, call, role):
     return found
 
 
+def check_process(owner):
+    """Of a process that lived long enough to be asked everything is there that the host tells of any."""
+    if "process.linux.cgroup" in owner:
+        for name, (kind, form) in TABLE["process"].items():
+            assert name in owner, f"{name} is missing: {sorted(owner)}"
+            assert owner[name][0] == kind, f"{name} is {owner[name]}"
+            assert form is None or re.fullmatch(form, owner[name][1]), f"{name} is {owner[name]}"
+
+
 def requests(folder, signal, kind):
     for path in sorted(pathlib.Path(folder).glob(f"{signal}-*")):
         if path.suffix != ".part":
@@ -186,6 +257,7 @@ def check_traces(folder, calls):
             owner = attributes(of_resource.resource.attributes)
             assert owner["service.name"][1] and owner["host.name"][1] and owner["os.type"] == ("string", "linux")
             assert all(RESOURCE.match(name) for name in owner), sorted(owner)
+            check_process(owner)
             for scope in of_resource.scope_spans:
                 assert scope.scope.name == "mcpsonar" and scope.scope.version
                 for span in scope.spans:
@@ -284,5 +356,9 @@ if __name__ == "__main__":
     command, *words = sys.argv[1:]
     if command == "speak":
         speak(words[0], words[1:])
+    elif command == "websocket":
+        websocket()
+    elif command == "websocket-server":
+        websocket_server()
     else:
         {"collect": collect, "check": check, "traces": traces}[command](*words)

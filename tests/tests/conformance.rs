@@ -25,6 +25,7 @@ const SCENARIO: &str = r#"
     "$fixture" client --script abandon -- "$fixture" server --linger
     "$fixture" client --script die -- "$fixture" server
     "$fixture" client --script work --calls 1 --tool shell --ms 20 -- "$fixture" server
+    "$python" "$conformance" websocket
     mkfifo "$4"
     exec 3<> "$4"
     "$fixture" http-server > "$4" &
@@ -98,6 +99,7 @@ fn is_complete(told: &Value) -> Result<()> {
         "transport stdio",
         "transport http",
         "transport sse",
+        "transport websocket",
         "direction server_to_client",
     ];
     let wanted = outcomes.iter().flat_map(|outcome| both(outcome));

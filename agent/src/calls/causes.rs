@@ -326,9 +326,9 @@ fn upstreams(window: &Window<'_>) -> Vec<Upstream> {
 }
 
 impl Causes {
-    /// The sum of the parts that are known, in microseconds.
+    /// Each with its name, in microseconds.
     #[must_use]
-    pub fn sum(&self) -> f64 {
+    pub fn named(&self) -> [(&'static str, Option<f64>); 9] {
         let Self {
             on_cpu,
             run_queue,
@@ -340,18 +340,35 @@ impl Causes {
             blocked_write,
             unknown,
         } = *self;
-        let parts = [
-            on_cpu,
-            run_queue,
-            disk,
-            upstream,
-            lock_or_timer,
-            memory,
-            throttled,
-            blocked_write,
-            unknown,
-        ];
-        parts.iter().flatten().sum()
+        [
+            ("on_cpu", on_cpu),
+            ("run_queue", run_queue),
+            ("disk", disk),
+            ("upstream", upstream),
+            ("lock_or_timer", lock_or_timer),
+            ("memory", memory),
+            ("throttled", throttled),
+            ("blocked_write", blocked_write),
+            ("unknown", unknown),
+        ]
+    }
+
+    /// The sum of the parts that are known, in microseconds.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.named().iter().filter_map(|(_, part)| *part).sum()
+    }
+}
+
+impl UpstreamKind {
+    /// Its name, as JSON has it.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Lookup => "lookup",
+            Self::Process => "process",
+        }
     }
 }
 

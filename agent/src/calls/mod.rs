@@ -19,7 +19,7 @@ pub mod trace_id;
 mod upstreams;
 mod windows;
 
-pub use causes::{Phase, UpstreamKind, UpstreamWait};
+pub use causes::{Phase, Upstream, UpstreamKind, UpstreamWait};
 pub use endpoints::EndpointJudgement;
 pub use operation::{Operation, Role};
 pub(crate) use parts::micros;

@@ -83,10 +83,12 @@ fn settings(url: &str, otlp: &OtlpArgs, metrics: MetricsArgs) -> Result<OtlpSett
             OtlpProtocolArg::Grpc => OtlpProtocol::Grpc,
             OtlpProtocolArg::Http => OtlpProtocol::Http,
         },
-        metrics: metrics.otlp_metrics.map(|temporality| match temporality {
-            TemporalityArg::Cumulative => Temporality::Cumulative,
-            TemporalityArg::Delta => Temporality::Delta,
-        }),
+        traces: true,
+        metrics: metrics.otlp_metrics.is_some(),
+        temporality: match metrics.otlp_metrics {
+            Some(TemporalityArg::Delta) => Temporality::Delta,
+            Some(TemporalityArg::Cumulative) | None => Temporality::Cumulative,
+        },
         ..environment
     })
 }

@@ -5,7 +5,8 @@ mod flag_keys;
 mod keys;
 mod otlp_keys;
 mod page;
-mod signal_keys;
+mod problem;
+mod route_keys;
 mod value;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::sink::{DEFAULT_PROMETHEUS_ADDRESS, OtlpSettings};
 
 pub use keys::keys;
 pub use page::page;
+pub use problem::{ConfigError, Problem};
 pub use value::duration;
 
 /// Where the file is looked for when none is named.
@@ -135,69 +137,6 @@ impl fmt::Display for Source {
     }
 }
 
-/// One mistake.
-#[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    /// A key that there is not.
-    #[error("{source_}: there is no key {key}; `mcpsonar config show` lists those that there are")]
-    Unknown {
-        /// As it was written.
-        key: String,
-        /// Where.
-        source_: Source,
-    },
-    /// A value that it cannot have.
-    #[error("{source_}: {key} = {value:?}: allowed: {allowed}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// As it was written.
-        value: String,
-        /// Where.
-        source_: Source,
-        /// What it takes.
-        allowed: &'static str,
-    },
-    /// A setting of a flag that makes no sense.
-    #[error("{source_}: {message}")]
-    Flags {
-        /// Where.
-        source_: Source,
-        /// The setting, and what is allowed.
-        message: String,
-    },
-    /// A file that cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file that is not TOML.
-    #[error("{}: {message}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What and where.
-        message: String,
-    },
-}
-
-/// Everything that is wrong with a configuration.
-#[derive(Debug, thiserror::Error)]
-pub struct ConfigError(pub Vec<Problem>);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the configuration is wrong")?;
-        for problem in &self.0 {
-            write!(f, "\n  {problem}")?;
-        }
-        Ok(())
-    }
-}
-
 /// A configuration, and where each of its values comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
@@ -255,6 +194,7 @@ impl Inputs {
         for (key, value, flag) in &self.flags {
             loaded.set(key, value, Source::Flag(flag), &mut problems);
         }
+        problems.extend(loaded.endpoint_without_scheme());
         if let Err(error) = loaded.config.flags.levels() {
             problems.push(Problem::Flags {
                 source_: loaded.source_of_flags(&error),
@@ -354,6 +294,17 @@ impl Loaded {
                 allowed: key.allowed,
             });
         }
+    }
+
+    /// What is right by itself and wrong together.
+    fn endpoint_without_scheme(&self) -> Option<Problem> {
+        let (key, value) = self.config.otlp.endpoint_without_scheme()?;
+        Some(Problem::Value {
+            key,
+            value: value.to_owned(),
+            source_: self.sources.get(key).cloned().unwrap_or(Source::Default),
+            allowed: "with http/protobuf a URL with its scheme, http://… or https://…",
+        })
     }
 
     /// Every key with its value and where that comes from.

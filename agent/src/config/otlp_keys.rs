@@ -1,93 +1,36 @@
-//! Keys of what is sent by OTLP. Those that one signal has for itself are in `signal_keys`.
+//! Keys of what is sent by OTLP: those of the way to a collector are in `route_keys`.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use super::value::{bytes, duration, show_bytes, show_duration};
-use super::{Key, signal_keys};
+use super::route_keys::{MILLIS, PAIRS, millis};
+use super::value::{bytes, show_bytes, show_duration};
+use super::{Key, route_keys};
 use crate::metrics::Temporality;
-use crate::sink::{OtlpProtocol, Sampler, check_url, pairs};
+use crate::sink::{Sampler, pairs};
 
 /// The least that spans can wait in.
 const LEAST_QUEUE: u64 = 64 << 10;
 const MOST_SPANS: usize = 1_000_000;
 
-pub(super) const URL: &str = "the URL of a collector, http://… or https://…, or nothing";
-pub(super) const PROTOCOL: &str = "grpc or http/protobuf";
-pub(super) const PAIRS: &str = "name=value,name=value, values percent-encoded";
-pub(super) const MILLIS: &str = "a duration of at least 1ms: 500ms, 10s; in the OTEL variable milliseconds";
-pub(super) const COMPRESSION: &str = "none or gzip";
-pub(super) const PEM: &str = "the path of a PEM file, or nothing";
-
 /// Every key of OTLP.
 pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(signal_keys::TRACES).chain(signal_keys::METRICS)
+    let routes = [route_keys::TRACES, route_keys::METRICS];
+    route_keys::BOTH.iter().chain(KEYS).chain(routes.into_iter().flatten())
 }
 
 const KEYS: &[Key] = &[
     Key {
-        name: "otlp.endpoint",
-        otel: Some("OTEL_EXPORTER_OTLP_ENDPOINT"),
-        allowed: URL,
-        about: "Where spans and metrics are sent; without it nowhere. With http/protobuf /v1/traces and /v1/metrics are added.",
-        set: |config, text| url(text).map(|url| config.otlp.endpoint = url),
-        get: |config| config.otlp.endpoint.clone().unwrap_or_default(),
-    },
-    Key {
-        name: "otlp.protocol",
-        otel: Some("OTEL_EXPORTER_OTLP_PROTOCOL"),
-        allowed: PROTOCOL,
-        about: "How to speak to the collector.",
-        set: |config, text| protocol(text).map(|value| config.otlp.protocol = value),
-        get: |config| show_protocol(config.otlp.protocol).to_owned(),
-    },
-    Key {
-        name: "otlp.headers",
-        otel: Some("OTEL_EXPORTER_OTLP_HEADERS"),
-        allowed: PAIRS,
-        about: "Sent with every request. Shown by name only.",
-        set: |config, text| pairs(text).map(|pairs| config.otlp.headers = pairs),
-        get: |config| show_headers(&config.otlp.headers),
-    },
-    Key {
-        name: "otlp.timeout",
-        otel: Some("OTEL_EXPORTER_OTLP_TIMEOUT"),
-        allowed: MILLIS,
-        about: "How long one request may take.",
-        set: |config, text| millis(text).map(|value| config.otlp.timeout = value),
-        get: |config| show_duration(config.otlp.timeout),
-    },
-    Key {
-        name: "otlp.compression",
-        otel: Some("OTEL_EXPORTER_OTLP_COMPRESSION"),
-        allowed: COMPRESSION,
-        about: "Whether requests are compressed.",
-        set: |config, text| compression(text).map(|value| config.otlp.gzip = value),
-        get: |config| show_compression(config.otlp.gzip).to_owned(),
-    },
-    Key {
-        name: "otlp.certificate",
-        otel: Some("OTEL_EXPORTER_OTLP_CERTIFICATE"),
-        allowed: PEM,
-        about: "Authorities that the collector's certificate is checked by, instead of the system's.",
-        set: |config, text| file(text).map(|path| config.otlp.certificate = path),
-        get: |config| show_file(config.otlp.certificate.as_deref()),
-    },
-    Key {
-        name: "otlp.client_certificate",
-        otel: Some("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"),
-        allowed: PEM,
-        about: "What the agent shows to a collector that asks for a certificate.",
-        set: |config, text| file(text).map(|path| config.otlp.client_certificate = path),
-        get: |config| show_file(config.otlp.client_certificate.as_deref()),
-    },
-    Key {
-        name: "otlp.client_key",
-        otel: Some("OTEL_EXPORTER_OTLP_CLIENT_KEY"),
-        allowed: PEM,
-        about: "Its private key.",
-        set: |config, text| file(text).map(|path| config.otlp.client_key = path),
-        get: |config| show_file(config.otlp.client_key.as_deref()),
+        name: "otlp.traces",
+        otel: Some("OTEL_TRACES_EXPORTER"),
+        allowed: "otlp or none",
+        about: "Whether spans are sent, where there is a collector.",
+        set: |config, text| {
+            config.otlp.traces = match text {
+                "otlp" => true,
+                "none" => false,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |config| if config.otlp.traces { "otlp" } else { "none" }.to_owned(),
     },
     Key {
         name: "otlp.sampler",
@@ -145,24 +88,38 @@ const KEYS: &[Key] = &[
         set: |config, text| millis(text).map(|value| config.otlp.delay = value),
         get: |config| show_duration(config.otlp.delay),
     },
+    // Before `otlp.metrics`, which wins where it says a form itself.
+    Key {
+        name: "otlp.temporality",
+        otel: Some("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"),
+        allowed: "cumulative or delta; lowmemory is not to be had",
+        about: "Whether metrics are sent as totals or as differences.",
+        set: |config, text| temporality(text).map(|value| config.otlp.temporality = value),
+        get: |config| show_temporality(config.otlp.temporality).to_owned(),
+    },
     Key {
         name: "otlp.metrics",
-        otel: None,
-        allowed: "off, cumulative or delta",
-        about: "Whether metrics are sent too, as totals or as differences.",
+        otel: Some("OTEL_METRICS_EXPORTER"),
+        allowed: "off, cumulative or delta; in the OTEL variable none, otlp, or prometheus, which is served and not sent",
+        about: "Whether metrics are sent too, where there is a collector, and as what. `otlp`: as otlp.temporality says.",
         set: |config, text| {
             config.otlp.metrics = match text {
-                "off" => None,
-                "cumulative" => Some(Temporality::Cumulative),
-                "delta" => Some(Temporality::Delta),
-                _ => return None,
+                "off" | "none" | "prometheus" => false,
+                "otlp" => true,
+                other => {
+                    config.otlp.temporality = temporality(other)?;
+                    true
+                }
             };
             Some(())
         },
-        get: |config| match config.otlp.metrics {
-            None => "off".to_owned(),
-            Some(Temporality::Cumulative) => "cumulative".to_owned(),
-            Some(Temporality::Delta) => "delta".to_owned(),
+        get: |config| {
+            if config.otlp.metrics {
+                show_temporality(config.otlp.temporality)
+            } else {
+                "off"
+            }
+            .to_owned()
         },
     },
     Key {
@@ -215,73 +172,30 @@ const KEYS: &[Key] = &[
         otel: Some("OTEL_SERVICE_NAME"),
         allowed: "a name, or nothing",
         about: "What the agent itself is called; MCP clients and servers have their own names.",
-        set: |config, text| optional(text).map(|name| config.otlp.service_name = name),
+        set: |config, text| {
+            config.otlp.service_name = (!text.is_empty()).then(|| text.to_owned());
+            Some(())
+        },
         get: |config| config.otlp.service_name.clone().unwrap_or_default(),
     },
 ];
 
-pub(super) fn protocol(text: &str) -> Option<OtlpProtocol> {
-    match text {
-        "grpc" => Some(OtlpProtocol::Grpc),
-        "http/protobuf" => Some(OtlpProtocol::Http),
+/// In any case, as OpenTelemetry has it.
+fn temporality(text: &str) -> Option<Temporality> {
+    match text.to_ascii_lowercase().as_str() {
+        "cumulative" => Some(Temporality::Cumulative),
+        "delta" => Some(Temporality::Delta),
         _ => None,
     }
 }
 
-pub(super) fn show_protocol(protocol: OtlpProtocol) -> &'static str {
-    match protocol {
-        OtlpProtocol::Grpc => "grpc",
-        OtlpProtocol::Http => "http/protobuf",
+fn show_temporality(temporality: Temporality) -> &'static str {
+    match temporality {
+        Temporality::Cumulative => "cumulative",
+        Temporality::Delta => "delta",
     }
-}
-
-/// Whether it is gzip.
-pub(super) fn compression(text: &str) -> Option<bool> {
-    match text {
-        "gzip" => Some(true),
-        "none" => Some(false),
-        _ => None,
-    }
-}
-
-pub(super) fn show_compression(gzip: bool) -> &'static str {
-    if gzip { "gzip" } else { "none" }
-}
-
-/// By name only: values are credentials as often as not.
-pub(super) fn show_headers(headers: &[(String, String)]) -> String {
-    let shown = headers.iter().map(|(name, _)| format!("{name}=***"));
-    shown.collect::<Vec<_>>().join(",")
-}
-
-/// A URL, or nothing.
-pub(super) fn url(text: &str) -> Option<Option<String>> {
-    if text.is_empty() {
-        return Some(None);
-    }
-    check_url(text).ok().map(|()| Some(text.to_owned()))
-}
-
-/// A duration with its unit, or milliseconds, as OpenTelemetry's variables have them.
-pub(super) fn millis(text: &str) -> Option<Duration> {
-    let plain = text.parse().ok().map(Duration::from_millis);
-    plain.or_else(|| duration(text)).filter(|value| !value.is_zero())
 }
 
 fn count(text: &str) -> Option<usize> {
     text.parse().ok().filter(|value| (1..=MOST_SPANS).contains(value))
-}
-
-/// Text, or nothing.
-#[expect(clippy::unnecessary_wraps, reason = "as of what can be wrong")]
-pub(super) fn optional(text: &str) -> Option<Option<String>> {
-    Some((!text.is_empty()).then(|| text.to_owned()))
-}
-
-pub(super) fn file(text: &str) -> Option<Option<PathBuf>> {
-    optional(text).map(|path| path.map(PathBuf::from))
-}
-
-pub(super) fn show_file(path: Option<&Path>) -> String {
-    path.map(|path| path.display().to_string()).unwrap_or_default()
 }

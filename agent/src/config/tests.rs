@@ -94,7 +94,7 @@ fn all_mistakes_at_once_with_key_value_and_what_is_allowed() {
         "history.max_size = \"1MiB\": allowed: at least 4MiB",
         "there is no key history.nope",
         "history.sample = \"2\"",
-        "otlp.protocol = \"http/json\": allowed: grpc or http/protobuf",
+        "otlp.protocol = \"http/json\": allowed: grpc or http/protobuf; http/json is not spoken",
     ] {
         assert!(message.contains(part), "{part} is not in {message}");
     }
@@ -158,6 +158,11 @@ fn standard_variables_mean_what_they_mean_elsewhere() {
         ("OTEL_METRIC_EXPORT_INTERVAL", "5000"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team=a,env=b%2Cc"),
         ("OTEL_SERVICE_NAME", "watcher"),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "True"),
+        ("OTEL_EXPORTER_OTLP_METRICS_INSECURE", "false"),
+        ("OTEL_TRACES_EXPORTER", "otlp"),
+        ("OTEL_METRICS_EXPORTER", "otlp"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "Delta"),
     ];
     let loaded = load("", &env, vec![]).unwrap();
     let otlp = &loaded.config.otlp;
@@ -177,10 +182,14 @@ fn standard_variables_mean_what_they_mean_elsewhere() {
         metrics_only: SignalSettings {
             protocol: Some(crate::sink::OtlpProtocol::Grpc),
             timeout: Some(Duration::from_millis(100)),
+            insecure: Some(false),
             client_certificate: Some("/m.crt".into()),
             client_key: Some("/m.key".into()),
             ..SignalSettings::default()
         },
+        insecure: true,
+        metrics: true,
+        temporality: crate::metrics::Temporality::Delta,
         exponential: true,
         protocol: crate::sink::OtlpProtocol::Http,
         headers: pairs(&[("api-key", "a b")]),
@@ -206,6 +215,11 @@ fn standard_variables_mean_what_they_mean_elsewhere() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
         ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "secret"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_METRICS_EXPORTER", "console"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "LowMemory"),
+        ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "perhaps"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "collector"),
     ];
     let message = load("", &wrong, vec![]).unwrap_err().to_string();
     for part in [
@@ -213,8 +227,44 @@ fn standard_variables_mean_what_they_mean_elsewhere() {
         "environment: OTEL_BSP_MAX_QUEUE_SIZE: otlp.queue = \"0\"",
         "otlp.headers = \"***\"",
         "otlp.metrics_headers = \"***\"",
+        "OTEL_TRACES_EXPORTER: otlp.traces = \"zipkin\": allowed: otlp or none",
+        "otlp.metrics = \"console\": allowed: off, cumulative or delta; in the OTEL variable none, otlp",
+        "otlp.temporality = \"LowMemory\": allowed: cumulative or delta; lowmemory is not to be had",
+        "otlp.traces_insecure = \"perhaps\": allowed: true or false",
+        "otlp.metrics_endpoint = \"collector\": allowed: the URL of a collector",
     ] {
         assert!(message.contains(part), "{part} is not in {message}");
     }
     assert!(!message.contains("secret"), "{message}");
+}
+
+#[test]
+fn exporters_that_are_turned_off_and_forms_that_are_said_twice() {
+    let otlp = |file: &str, env: &[(&str, &str)]| load(file, env, vec![]).unwrap().config.otlp;
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h");
+    assert!(otlp("", &[endpoint]).is_on());
+    assert!(!otlp("", &[endpoint, ("OTEL_TRACES_EXPORTER", "none")]).is_on());
+    for off in ["none", "prometheus"] {
+        let settings = otlp("[otlp]\nmetrics = 'delta'", &[endpoint, ("OTEL_METRICS_EXPORTER", off)]);
+        assert!(!settings.metrics, "{off}");
+    }
+    let preference = ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta");
+    let delta = crate::metrics::Temporality::Delta;
+    let settings = otlp("", &[endpoint, preference]);
+    assert!(!settings.metrics, "a form alone turns nothing on");
+    let settings = otlp("[otlp]\nmetrics = 'otlp'", &[endpoint, preference]);
+    assert!(settings.metrics && settings.temporality == delta);
+    let settings = otlp("", &[preference, ("MCPSONAR_OTLP_METRICS", "cumulative")]);
+    assert!(settings.temporality != delta, "our own variable wins");
+}
+
+#[test]
+fn a_collector_without_a_scheme_is_for_grpc() {
+    let nameless = ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317");
+    let settings = load("", &[nameless, ("OTEL_EXPORTER_OTLP_INSECURE", "true")], vec![]).unwrap();
+    assert!(settings.config.otlp.insecure);
+    let over_http = [nameless, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
+    let message = load("", &over_http, vec![]).unwrap_err().to_string();
+    let expected = "environment: OTEL_EXPORTER_OTLP_ENDPOINT: otlp.endpoint = \"collector:4317\": allowed: with http/protobuf a URL";
+    assert!(message.contains(expected), "{message}");
 }

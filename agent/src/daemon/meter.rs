@@ -5,11 +5,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::durations::Durations;
+use super::groups::Groups;
 use crate::calls::{CallRecord, FaultRecord, Survey};
 use crate::flags::{Change, FlagEvent};
 use crate::health::Health;
-use crate::host::{ClockOffset, HostSample, PressureLine, ProcessSample};
-use crate::metrics::samples::{self, ConnectionCount, FlagCount, Pressure, StreamCount};
+use crate::hooks::HookStatus;
+use crate::host::{CgroupSample, ClockOffset, HostSample, PressureLine, ProcessSample};
+use crate::metrics::samples::{
+    self, ConnectionCount, ExporterSample, FlagCount, HookCount, LoadCount, Pressure, StreamCount,
+};
 use crate::metrics::{Options, SharedRecorder};
 use crate::sink::{Losses, Metering, Prometheus, Sink as _, Source};
 
@@ -25,6 +29,7 @@ pub(super) struct Meter {
     /// How often each flag was raised, by code and severity.
     raised: BTreeMap<(&'static str, &'static str), u64>,
     durations: Durations,
+    groups: Groups,
     clock: ClockOffset,
 }
 
@@ -53,6 +58,7 @@ impl Meter {
             serving: Serving::default(),
             raised: BTreeMap::new(),
             durations: Durations::default(),
+            groups: Groups::default(),
             clock: ClockOffset::now(),
         }
     }
@@ -130,10 +136,65 @@ impl Meter {
         let names: Vec<_> = all.keys().map(|&pid| name(pid)).collect();
         let rows = all.values().zip(&names);
         let rows: Vec<_> = rows
-            .map(|(sample, name)| process(sample, name.as_deref(), cpus, self.clock))
+            .map(|(sample, name)| samples::ProcessSample {
+                group: self.groups.of(sample.cgroup.as_deref(), self.clock),
+                ..process(sample, name.as_deref(), cpus, self.clock)
+            })
             .collect();
         let now = self.now();
         self.recorder().lock().processes(&rows, now);
+    }
+
+    /// Control groups that were looked at.
+    pub(super) fn groups(&mut self, groups: &[CgroupSample]) {
+        self.groups.sampled(groups);
+    }
+
+    /// Where the sensor listens. What is on is told by number only: a fleet has many of them.
+    pub(super) fn hooks(&mut self, hooks: &[HookStatus]) {
+        let on = hooks.iter().filter(|hook| hook.on).count() as u64;
+        let off = hooks.iter().filter(|hook| !hook.on).map(|hook| HookCount {
+            name: Some(&hook.name),
+            on: false,
+            hooks: 1,
+        });
+        let on = HookCount {
+            name: None,
+            on: true,
+            hooks: on,
+        };
+        let rows: Vec<_> = off.chain([on]).collect();
+        let now = self.now();
+        self.recorder().lock().hooks(&rows, now);
+    }
+
+    /// How exporters do.
+    pub(super) fn exporters(&mut self, exporters: &[ExporterSample]) {
+        let now = self.now();
+        self.recorder().lock().exporters(exporters, now);
+    }
+
+    /// What processes have to answer, with what `name` calls them.
+    pub(super) fn loads(&mut self, survey: &Survey, name: impl Fn(u32) -> Option<String>) {
+        let mut loads: BTreeMap<Option<String>, (u64, u64)> = BTreeMap::new();
+        // Those who have nothing to answer have that: a line that stops says nothing.
+        for conversation in &survey.conversations {
+            let server = conversation.server.as_ref().and_then(|server| server.label());
+            loads.entry(server.map(str::to_owned)).or_default();
+        }
+        for (&pid, load) in &survey.loads {
+            let (unread, read) = loads.entry(name(pid)).or_default();
+            *unread += u64::from(load.waiting);
+            *read += u64::from(load.pending.saturating_sub(load.waiting));
+        }
+        let rows = loads.iter().map(|(service, &(unread, read))| LoadCount {
+            service: service.as_deref(),
+            unread,
+            read,
+        });
+        let rows: Vec<_> = rows.collect();
+        let now = self.now();
+        self.recorder().lock().loads(&rows, now);
     }
 
     /// The host, with its pressure as of now.
@@ -257,6 +318,8 @@ fn process<'a>(
         disk_written_bytes: sample.write_bytes,
         threads: Some(sample.threads.into()),
         descriptors: sample.fds,
+        descriptor_limit: sample.fd_limit,
+        group: samples::GroupSample::default(),
         switches_voluntary: sample.voluntary_switches,
         switches_involuntary: sample.involuntary_switches,
         faults_major: Some(sample.major_faults),

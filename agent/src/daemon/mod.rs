@@ -3,9 +3,12 @@
 mod api;
 mod blind;
 mod durations;
+mod flag_lines;
+mod groups;
 mod live;
 mod logs;
 mod meter;
+mod notify;
 mod observer;
 mod picture;
 mod pods;

@@ -10,14 +10,17 @@ use sd_notify::NotifyState;
 
 use super::logs::{self, Level};
 use super::meter::Meter;
+use super::notify::Notifier;
 use super::pods::PodWatch;
-use super::{DaemonError, State};
+use super::{DaemonError, State, flag_lines};
 use crate::calls::{Origin, Output, Survey};
 use crate::config::{Config, Inputs, environment};
-use crate::flags::{AgentInput, Change, FlagEvent, Severity};
+use crate::flags::AgentInput;
 use crate::health::Health;
-use crate::history::{FlagRow, History, HistoryState};
+use crate::history::{History, HistoryState, HistoryStatus};
+use crate::hooks::HookStatus;
 use crate::host::SamplerReport;
+use crate::metrics::samples::ExporterSample;
 use crate::observe::{Observer, ObserverError};
 use crate::sensor::SensorError;
 use crate::sink::{Losses, Otlp, OtlpLosses, OtlpSettings, Sink, WhenFull};
@@ -41,9 +44,8 @@ pub(super) struct Daemon {
     retiring: Vec<JoinHandle<OtlpLosses>>,
     state: Arc<State>,
     level: Level,
-    watchdog: Option<Duration>,
+    notifier: Notifier,
     ready: bool,
-    patted: Instant,
 }
 
 impl Daemon {
@@ -73,10 +75,8 @@ impl Daemon {
             retiring: Vec::new(),
             state,
             level,
-            // Twice as often as it has to be.
-            watchdog: sd_notify::watchdog_enabled().map(|period| period / 2),
+            notifier: Notifier::of_environment(),
             ready: false,
-            patted: Instant::now(),
         })
     }
 
@@ -87,14 +87,15 @@ impl Daemon {
             why,
             "reduced mode: no calls are seen; the history, metrics of the host and the socket go on"
         );
-        tell(&[NotifyState::Status(&format!("Reduced: no calls are seen: {why}"))]);
+        self.notifier
+            .say(&NotifyState::Status(&format!("Reduced: no calls are seen: {why}")));
         // Nobody else sets it.
         self.state.reduced.set(why).unwrap_or_default();
     }
 
     /// Ends everything, within a few seconds whatever the disk and the collector do.
     pub(super) fn finish(&mut self, losses: &mut Losses) {
-        tell(&[NotifyState::Stopping]);
+        self.notifier.say(&NotifyState::Stopping);
         if let Some(otlp) = self.otlp.take() {
             self.retire(otlp);
         }
@@ -138,6 +139,7 @@ impl Daemon {
         let (state, cpus) = (&self.state, &mut self.cpus);
         let mut host = None;
         let mut any = false;
+        let meter = &mut self.meter;
         self.health.tick(now, |report: &SamplerReport| {
             let mut picture = state.picture();
             if let Some(sample) = &report.samples.host {
@@ -151,6 +153,7 @@ impl Daemon {
             for &pid in &report.samples.gone {
                 picture.gone(pid);
             }
+            meter.groups(&report.samples.cgroups);
             any |= !report.samples.processes.is_empty() || !report.samples.gone.is_empty();
         });
         if let Some(host) = &host {
@@ -165,11 +168,11 @@ impl Daemon {
     /// Takes what has happened to flags.
     fn flags(&mut self) {
         while let Some(event) = self.health.poll_event() {
-            tell_flag(&event);
+            flag_lines::tell(&event);
             self.meter.flag(&event, &self.health);
             self.state.picture().flag(&event);
             if let Some(history) = &mut self.history {
-                history.flag(flag_row(&event));
+                history.flag(flag_lines::row(&event));
             }
             self.state.live.flag(event);
         }
@@ -227,6 +230,10 @@ impl Observer for Daemon {
     fn begin(&mut self, origin: &Origin) -> Result<(), ObserverError> {
         self.health.begin(origin.clock);
         Ok(())
+    }
+
+    fn attached(&mut self, hooks: &[HookStatus]) {
+        self.meter.hooks(hooks);
     }
 
     /// No output ends the observation: each says what it has lost.
@@ -293,10 +300,14 @@ impl Observer for Daemon {
             losses.add(name, count);
         }
         self.meter.survey(survey, &losses);
+        let mut exporters = self.otlp.as_ref().map(Otlp::samples).unwrap_or_default();
+        exporters.extend(history.as_ref().map(history_sample));
+        self.meter.exporters(&exporters);
         self.meter.keep_serving();
         self.state.told(self.meter.served(), losses);
         let mut picture = self.state.picture();
         picture.survey(survey.clone());
+        self.meter.loads(survey, |pid| picture.name(pid));
         if let Some(pods) = &self.pods {
             picture.pods(|container| pods.of_container(container));
         }
@@ -317,12 +328,9 @@ impl Observer for Daemon {
             if self.state.reduced.get().is_none() {
                 tracing::info!("observing");
             }
-            tell(&[NotifyState::Ready]);
+            self.notifier.say(&NotifyState::Ready);
         }
-        if self.watchdog.is_some_and(|period| self.patted.elapsed() >= period) {
-            self.patted = Instant::now();
-            tell(&[NotifyState::Watchdog]);
-        }
+        self.notifier.tick();
         Ok(())
     }
 
@@ -360,45 +368,15 @@ fn pods(config: &Config) -> Result<Option<PodWatch>, DaemonError> {
     })
 }
 
-/// A flag in the log.
-fn tell_flag(event: &FlagEvent) {
-    let flag = &event.flag;
-    let (code, change, target) = (flag.flag.code(), event.code(), flag.target());
-    let severity = flag.severity.code();
-    let (value, threshold) = (flag.value, flag.threshold);
-    let advice = crate::flags::definition(flag.flag).advice;
-    match (event.change, flag.severity) {
-        (Change::Raised | Change::Updated, Severity::Warning | Severity::Critical) => {
-            tracing::warn!(flag = code, change, severity, ?target, value, threshold, advice, "flag");
-        }
-        _ => tracing::info!(flag = code, change, severity, ?target, value, threshold, "flag"),
-    }
-}
-
-/// A flag in the history.
-fn flag_row(event: &FlagEvent) -> FlagRow {
-    let flag = &event.flag;
-    let millis = |at| event.clock.unix(at) / 1_000_000;
-    let mut evidence = serde_json::to_value(&flag.evidence).unwrap_or_default();
-    evidence["value"] = flag.value.into();
-    evidence["threshold"] = flag.threshold.into();
-    // What an explanation of a call needs to know whether the flag concerns it.
-    evidence["subject"] = serde_json::to_value(&flag.subject).unwrap_or_default();
-    evidence["name"] = flag.name.as_deref().into();
-    FlagRow {
-        code: flag.flag.code().to_owned(),
-        target: flag.target(),
-        severity: flag.severity.code().to_owned(),
-        since_unix_ms: millis(flag.since),
-        cleared_unix_ms: matches!(event.change, Change::Cleared(_)).then(|| millis(event.at)),
-        evidence,
-    }
-}
-
-/// Tells systemd, if it asked for it.
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd was not told");
+/// The history, as an exporter. Its queue is a channel that does not tell how long it is.
+fn history_sample(status: &HistoryStatus) -> ExporterSample {
+    ExporterSample {
+        exporter: "history",
+        sent: status.calls,
+        failed: status.lost_paused,
+        dropped: Some(status.dropped),
+        errors: None,
+        queue: None,
     }
 }
 

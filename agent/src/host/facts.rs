@@ -24,6 +24,10 @@ pub struct ProcessFacts {
     pub container: Option<String>,
     /// When the process began, in clock ticks since boot: with the pid, its identity.
     pub start_time: Option<u64>,
+    /// Its parent when it was looked at. Recordings of before have none.
+    pub parent: Option<u32>,
+    /// Effective id of the user that it runs as. Recordings of before have none.
+    pub user: Option<u32>,
 }
 
 impl ProcessFacts {
@@ -47,6 +51,8 @@ impl ProcessFacts {
             cgroup,
             container,
             start_time,
+            parent,
+            user,
         } = other;
         self.comm = self.comm.take().or(comm);
         self.exe = self.exe.take().or(exe);
@@ -56,6 +62,8 @@ impl ProcessFacts {
         self.cgroup = self.cgroup.take().or(cgroup);
         self.container = self.container.take().or(container);
         self.start_time = self.start_time.or(start_time);
+        self.parent = self.parent.or(parent);
+        self.user = self.user.or(user);
     }
 }
 
@@ -82,6 +90,8 @@ impl FactsSource for ProcFs {
         Some(ProcessFacts {
             pid,
             start_time: stat.as_ref().map(|stat| stat.starttime),
+            parent: stat.as_ref().and_then(|stat| u32::try_from(stat.ppid).ok()),
+            user: user(&process),
             comm: stat.map(|stat| stat.comm),
             exe: process.exe().ok().map(|path| path.to_string_lossy().into_owned()),
             cmdline: process.cmdline().map(|args| redact_args(&args)).unwrap_or_default(),
@@ -89,6 +99,16 @@ impl FactsSource for ProcFs {
             container,
         })
     }
+}
+
+/// Whom a process runs as. The folder of one that may not be dumped is root's, whoever it runs as: there a
+/// file more has to be read.
+fn user(process: &Process) -> Option<u32> {
+    let owner = process.uid().ok()?;
+    if owner != 0 {
+        return Some(owner);
+    }
+    process.status().ok().map(|status| status.euid)
 }
 
 /// The most telling of a process's cgroups. On a hybrid host the unified hierarchy may hold
@@ -130,6 +150,8 @@ mod tests {
         let facts = ProcFs.read(std::process::id()).unwrap();
         assert_eq!(facts.pid, std::process::id());
         assert!(facts.comm.is_some() && facts.start_time.is_some());
+        assert_eq!(facts.parent, Some(std::os::unix::process::parent_id()));
+        assert_eq!(facts.user, Some(Process::myself().unwrap().status().unwrap().euid));
         assert!(!facts.cmdline.is_empty());
         assert_eq!(facts.exe.as_deref(), std::env::current_exe().unwrap().to_str());
     }

@@ -17,6 +17,7 @@ mod sampling;
 mod sockets;
 mod threads;
 mod unix;
+mod users;
 
 pub use cgroup::{CgroupCounters, CgroupDirs, CgroupSample, Hierarchies, LimitingDirs, MemoryEvents, MemoryUse};
 pub use clock::{ClockOffset, monotonic, thread_cpu, unix_nanos};
@@ -34,3 +35,4 @@ pub use runtime::{ContainerIdentity, ContainerRuntimes};
 pub use sampling::*;
 pub use sockets::Connection;
 pub use threads::{all_pids, in_data_syscall};
+pub use users::user_name;

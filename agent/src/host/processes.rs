@@ -74,11 +74,13 @@ impl<S: FactsSource> Processes<S> {
         let Some(&id) = self.by_pid.get(&pid) else {
             return self.insert(facts);
         };
-        // What the new program hides, the process still has: its cgroup and its start.
+        // What the new program hides, the process still has: its cgroup, its start and its parent. Its user may be
+        // another's from then on.
         if let Some(before) = self.known.get(&id) {
             facts.cgroup = facts.cgroup.or_else(|| before.cgroup.clone());
             facts.container = facts.container.or_else(|| before.container.clone());
             facts.start_time = facts.start_time.or(before.start_time);
+            facts.parent = facts.parent.or(before.parent);
         }
         self.keep(id, facts);
         id

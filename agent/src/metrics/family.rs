@@ -51,11 +51,9 @@ impl Series {
         self.known.len()
     }
 
-    /// Counts `count` more things.
-    pub(super) fn add(&mut self, attributes: Attributes, count: u64, now: u64) {
-        if let Data::Count(total) = self.data(attributes, now, Data::Count(0)) {
-            *total += count;
-        }
+    /// Counts so many more things, or so much more of one.
+    pub(super) fn add(&mut self, attributes: Attributes, more: &Data, now: u64) {
+        self.data(attributes, now, more.zero()).add(more);
     }
 
     /// Adds a measurement to a histogram. What is no duration is left out.

@@ -22,12 +22,18 @@ pub const PROMPTS: usize = 100;
 pub const CODES: usize = 40;
 /// Revisions of the protocol that a service speaks.
 pub const VERSIONS: usize = 16;
+/// Those whom a service waits for.
+pub const UPSTREAMS: usize = 32;
+/// Those who ask a service.
+pub const REQUESTERS: usize = 64;
 /// Addresses that a service has.
 pub const ADDRESSES: usize = 64;
 /// Names of programs of a service.
 pub const PROGRAMS: usize = 64;
 /// Kinds of losses, flags and the like, which come from the agent's own code.
 pub const KINDS: usize = 100;
+/// Hooks of the kernel that are told apart.
+pub const HOOKS: usize = 150;
 /// Bytes of a value of an attribute; longer ones are cut.
 pub const VALUE_BYTES: usize = 200;
 

@@ -9,6 +9,7 @@ mod family;
 mod histogram;
 mod instrument;
 pub mod limits;
+mod own;
 mod page;
 mod recorder;
 mod repeats;

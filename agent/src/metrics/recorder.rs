@@ -10,6 +10,7 @@ use super::{
     histogram::Exemplar,
     repeats::Repeats,
     samples::SessionSample,
+    snapshot::Data,
     table::{CACHEABLE, Id, TABLE},
 };
 use crate::{
@@ -61,6 +62,7 @@ impl Recorder {
         }
         self.request(call, now);
         self.parts(call, now);
+        self.responder(call, now);
         for loss in &call.loss {
             self.count(Id::CallsIncomplete, "", &[loss.code().into()], now);
         }
@@ -181,6 +183,30 @@ impl Recorder {
         }
     }
 
+    /// Who was asked: by whom, what its time went into, and whom it waited for.
+    fn responder(&mut self, call: &CallRecord, now: u64) {
+        let service = label(call.responder(), semconv::UNKNOWN_SERVICE);
+        let requester = label(call.requester(), semconv::UNKNOWN_SERVICE);
+        self.count(Id::CallsByRequester, service, &[service.into(), requester.into()], now);
+        for (cause, micros) in call.causes_us.named() {
+            // Nought is left out: most causes never come up.
+            if let Some(micros) = micros.filter(|micros| *micros > 0.0) {
+                self.spend(
+                    Id::CauseTime,
+                    service,
+                    &[service.into(), cause.into()],
+                    micros / 1e6,
+                    now,
+                );
+            }
+        }
+        for upstream in &call.upstreams {
+            let given = [service.into(), (&*upstream.peer).into(), upstream.kind.code().into()];
+            self.count(Id::UpstreamCalls, service, &given, now);
+            self.spend(Id::UpstreamTime, service, &given, upstream.us.max(0.0) / 1e6, now);
+        }
+    }
+
     fn repeat(&mut self, call: &CallRecord, hash: u64, now: u64) {
         let took = call.parts_us.server.or(call.latency_us);
         let (Outcome::Ok, Some(micros), true) = (call.outcome, took, CACHEABLE.contains(&&*call.method)) else {
@@ -203,7 +229,14 @@ impl Recorder {
         let attributes = self
             .admission
             .attributes(id.instrument().attributes, service, given, now);
-        self.series[id as usize].add(attributes, 1, now);
+        self.series[id as usize].add(attributes, &Data::Count(1), now);
+    }
+
+    fn spend(&mut self, id: Id, service: &str, given: &[Given<'_>], seconds: f64, now: u64) {
+        let attributes = self
+            .admission
+            .attributes(id.instrument().attributes, service, given, now);
+        self.series[id as usize].add(attributes, &Data::Number(seconds), now);
     }
 
     fn measure(

@@ -61,6 +61,10 @@ pub struct ProcessSample<'a> {
     pub threads: Option<u64>,
     /// Open file descriptors.
     pub descriptors: Option<u64>,
+    /// File descriptors that it may have open.
+    pub descriptor_limit: Option<u64>,
+    /// Its control group.
+    pub group: GroupSample,
     /// Switches of context that it asked for.
     pub switches_voluntary: Option<u64>,
     /// Switches of context that were forced on it.
@@ -69,6 +73,21 @@ pub struct ProcessSample<'a> {
     pub faults_major: Option<u64>,
     /// Page faults that did not.
     pub faults_minor: Option<u64>,
+}
+
+/// The control group of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GroupSample {
+    /// Working set of all of its processes, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Its limit, bytes.
+    pub memory_limit_bytes: Option<u64>,
+    /// CPUs that it may use.
+    pub cpu_limit: Option<f64>,
+    /// Held back by that limit, in seconds since `since_unix_ns`; unknown without one.
+    pub throttled_seconds: Option<f64>,
+    /// When it was first looked at.
+    pub since_unix_ns: u64,
 }
 
 /// The host.
@@ -117,6 +136,45 @@ pub struct ConnectionCount<'a> {
     pub transport: &'static str,
     /// Open connections.
     pub open: u64,
+}
+
+/// What a service has to answer.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadCount<'a> {
+    /// The service.
+    pub service: Option<&'a str>,
+    /// Calls that it has not read yet.
+    pub unread: u64,
+    /// Calls that it has read.
+    pub read: u64,
+}
+
+/// One hook, or several of the same state.
+#[derive(Clone, Copy, Debug)]
+pub struct HookCount<'a> {
+    /// Its name, where that is to be told.
+    pub name: Option<&'a str>,
+    /// Whether the agent listens there.
+    pub on: bool,
+    /// How many.
+    pub hooks: u64,
+}
+
+/// What has become of what an exporter was given. Totals count since the agent began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExporterSample {
+    /// `otlp_spans`, `otlp_metrics` or `history`.
+    pub exporter: &'static str,
+    /// Arrived.
+    pub sent: u64,
+    /// Refused, given up, or not written.
+    pub failed: u64,
+    /// Found no room in the queue, where there is one.
+    pub dropped: Option<u64>,
+    /// Requests that failed, where there are requests.
+    pub errors: Option<u64>,
+    /// What waits, and how much may.
+    pub queue: Option<(u64, u64)>,
 }
 
 /// How many streams there are in a state.

@@ -7,7 +7,7 @@ use super::{
     attributes::{Admission, Attributes, Given},
     family::Series,
     recorder::Recorder,
-    samples::{AgentSample, ConnectionCount, FlagCount, HostSample, ProcessSample, StreamCount},
+    samples::{ConnectionCount, FlagCount, HostSample, LoadCount, ProcessSample, StreamCount},
     snapshot::{Data, Family, Snapshot},
     table::{Id, TABLE},
 };
@@ -18,14 +18,22 @@ const NOW: u64 = 0;
 
 /// Rows of a sample, by instrument.
 #[derive(Default)]
-struct Sample {
+pub(super) struct Sample {
     admission: Admission,
     rows: BTreeMap<Id, Vec<(Attributes, u64, Data)>>,
 }
 
 impl Sample {
+    /// One that is about these instruments: what it has no row of is gone.
+    pub(super) fn of(ids: &[Id]) -> Self {
+        Self {
+            rows: ids.iter().map(|&id| (id, Vec::new())).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Of an instrument that the sample is about there is a row only when something is known.
-    fn row(&mut self, id: Id, service: &str, given: &[Given<'_>], start: u64, data: Option<Data>) {
+    pub(super) fn row(&mut self, id: Id, service: &str, given: &[Given<'_>], start: u64, data: Option<Data>) {
         let rows = self.rows.entry(id).or_default();
         if let Some(data) = data {
             let attributes = self
@@ -37,7 +45,7 @@ impl Sample {
 }
 
 impl Recorder {
-    fn take(&mut self, sample: Sample, now: u64) {
+    pub(super) fn take(&mut self, sample: Sample, now: u64) {
         for (id, rows) in sample.rows {
             self.series[id as usize].observe(rows, now);
         }
@@ -77,10 +85,7 @@ impl Recorder {
 
     /// The host.
     pub fn host(&mut self, host: &HostSample<'_>, now_unix_ns: u64) {
-        let mut sample = Sample::default();
-        for id in [Id::CpuUsage, Id::Pressure, Id::PressureTime] {
-            sample.rows.insert(id, Vec::new());
-        }
+        let mut sample = Sample::of(&[Id::CpuUsage, Id::Pressure, Id::PressureTime]);
         for (core, percent) in host.core_percent {
             let core = core.to_string();
             let data = Some(Data::Number(*percent));
@@ -101,10 +106,7 @@ impl Recorder {
 
     /// All flags that are up or have been.
     pub fn flags(&mut self, flags: &[FlagCount<'_>], now_unix_ns: u64) {
-        let mut sample = Sample::default();
-        for id in [Id::FlagsActive, Id::FlagsRaised] {
-            sample.rows.insert(id, Vec::new());
-        }
+        let mut sample = Sample::of(&[Id::FlagsActive, Id::FlagsRaised]);
         for flag in flags {
             let given = [flag.code.into(), flag.severity.into()];
             let started = self.started_unix_ns;
@@ -116,10 +118,7 @@ impl Recorder {
 
     /// All open connections.
     pub fn connections(&mut self, connections: &[ConnectionCount<'_>], now_unix_ns: u64) {
-        let mut sample = Sample::default();
-        for id in [Id::Connections, Id::ActiveConnections] {
-            sample.rows.insert(id, Vec::new());
-        }
+        let mut sample = Sample::of(&[Id::Connections, Id::ActiveConnections]);
         for count in connections {
             let server = count.server.unwrap_or(semconv::UNKNOWN_SERVICE);
             let open = Some(Data::Count(count.open));
@@ -132,8 +131,7 @@ impl Recorder {
 
     /// All streams.
     pub fn streams(&mut self, streams: &[StreamCount], now_unix_ns: u64) {
-        let mut sample = Sample::default();
-        sample.rows.insert(Id::Streams, Vec::new());
+        let mut sample = Sample::of(&[Id::Streams]);
         for count in streams {
             let data = Some(Data::Count(count.streams));
             sample.row(Id::Streams, "", &[count.state.into()], self.started_unix_ns, data);
@@ -141,25 +139,17 @@ impl Recorder {
         self.take(sample, now_unix_ns);
     }
 
-    /// All losses since the recorder began, by name.
-    pub fn losses<'a>(&mut self, losses: impl IntoIterator<Item = (&'a str, u64)>, now_unix_ns: u64) {
-        let mut sample = Sample::default();
-        sample.rows.insert(Id::Losses, Vec::new());
-        for (name, count) in losses {
-            let data = Some(Data::Count(count));
-            sample.row(Id::Losses, "", &[name.into()], self.started_unix_ns, data);
+    /// What services have to answer.
+    pub fn loads(&mut self, loads: &[LoadCount<'_>], now_unix_ns: u64) {
+        let mut sample = Sample::of(&[Id::CallsInFlight]);
+        for load in loads {
+            let service = load.service.unwrap_or(semconv::UNKNOWN_SERVICE);
+            for (state, calls) in [("unread", load.unread), ("read", load.read)] {
+                let given = [service.into(), state.into()];
+                let data = Some(Data::Count(calls));
+                sample.row(Id::CallsInFlight, service, &given, self.started_unix_ns, data);
+            }
         }
-        self.take(sample, now_unix_ns);
-    }
-
-    /// What the agent itself costs.
-    pub fn agent(&mut self, agent: AgentSample, now_unix_ns: u64) {
-        let mut sample = Sample::default();
-        let started = self.started_unix_ns;
-        let mut row = |id, start, data| sample.row(id, "", &[], start, Some(data));
-        row(Id::AgentCpuTime, started, Data::Number(agent.cpu_seconds));
-        row(Id::AgentMemory, started, Data::Count(agent.resident_bytes));
-        row(Id::AgentMemoryPeak, now_unix_ns, Data::Count(agent.peak_bytes));
         self.take(sample, now_unix_ns);
     }
 
@@ -206,6 +196,9 @@ fn process_rows(sample: &mut Sample, process: &ProcessSample<'_>, now: u64) {
         (Id::ProcessSwap, process.swapped_bytes),
         (Id::ProcessThreads, process.threads),
         (Id::ProcessDescriptors, process.descriptors),
+        (Id::ProcessDescriptorLimit, process.descriptor_limit),
+        (Id::GroupMemory, process.group.memory_bytes),
+        (Id::GroupMemoryLimit, process.group.memory_limit_bytes),
     ];
     for (id, count) in counts {
         sample.row(id, service, &[name, pid, program], start, count.map(Data::Count));
@@ -244,9 +237,15 @@ fn process_rows(sample: &mut Sample, process: &ProcessSample<'_>, now: u64) {
     }
     #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
     let uptime = now.checked_sub(start).map(|nanos| nanos as f64 / 1e9);
-    for (id, number) in [
-        (Id::ProcessRunQueue, process.run_queue_seconds),
-        (Id::ProcessUptime, uptime),
+    for (id, start, number) in [
+        (Id::ProcessRunQueue, start, process.run_queue_seconds),
+        (Id::ProcessUptime, start, uptime),
+        (Id::GroupCpuLimit, start, process.group.cpu_limit),
+        (
+            Id::GroupThrottled,
+            process.group.since_unix_ns,
+            process.group.throttled_seconds,
+        ),
     ] {
         sample.row(id, service, &[name, pid, program], start, number.map(Data::Number));
     }

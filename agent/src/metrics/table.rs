@@ -16,8 +16,11 @@ const CONVENTION_BOUNDS: &[f64] = &[
 ];
 /// Bounds that operators of MCP systems use, in seconds.
 const OPERATOR_BOUNDS: &[f64] = &[0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0];
-/// Bounds for parts of a call, in seconds: pipes are read within microseconds.
-const PART_BOUNDS: &[f64] = &[0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0];
+/// Bounds for parts of a call, in seconds: pipes are read within microseconds, so below a millisecond they
+/// are as close as above it.
+const PART_BOUNDS: &[f64] = &[
+    0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0,
+];
 
 const fn closed(name: &'static str, values: &'static [&'static str]) -> Attribute {
     Attribute {
@@ -152,6 +155,33 @@ const PART: Attribute = closed(
     &["request_queue", "server", "response_queue", "transfer"],
 );
 
+/// As a call's JSON has them.
+const CAUSE: Attribute = closed(
+    "mcpsonar.cause",
+    &[
+        "on_cpu",
+        "run_queue",
+        "disk",
+        "upstream",
+        "lock_or_timer",
+        "memory",
+        "throttled",
+        "blocked_write",
+        "unknown",
+    ],
+);
+const UPSTREAM: &[Attribute] = &[
+    SERVICE,
+    open("mcpsonar.upstream.peer", limits::UPSTREAMS),
+    closed("mcpsonar.upstream.kind", &["connection", "lookup", "process"]),
+];
+const HOOK: &[Attribute] = &[
+    open("mcpsonar.hook.name", limits::HOOKS),
+    closed("mcpsonar.hook.state", &["on", "off"]),
+];
+const EXPORTER: Attribute = closed("mcpsonar.exporter", &["otlp_spans", "otlp_metrics", "history"]);
+const FATE: Attribute = closed("mcpsonar.exporter.fate", &["sent", "failed", "dropped"]);
+
 const OPERATORS_CALL: &[Attribute] = &[method("method"), closed("status", OUTCOME), service("server")];
 
 macro_rules! instruments {
@@ -211,6 +241,16 @@ instruments! {
         "Memory of the process of an MCP endpoint that is swapped out.";
     ProcessRunQueue, Own, Counter, "mcpsonar.process.run_queue.time", "s", PROCESS, limits::PROCESS_SERIES,
         "Time that threads of the process of an MCP endpoint were ready to run and waited for a CPU.";
+    ProcessDescriptorLimit, Own, UpDownCounter, "mcpsonar.process.file_descriptor.limit", "{file_descriptor}", PROCESS, limits::PROCESS_SERIES,
+        "File descriptors that the process of an MCP endpoint may have open.";
+    GroupMemory, Own, UpDownCounter, "mcpsonar.process.group.memory.usage", "By", PROCESS, limits::PROCESS_SERIES,
+        "Memory of the control group that the process of an MCP endpoint is in, without file pages that can be had back at once: of all of its processes.";
+    GroupMemoryLimit, Own, UpDownCounter, "mcpsonar.process.group.memory.limit", "By", PROCESS, limits::PROCESS_SERIES,
+        "Memory at which the kernel kills in the control group that the process of an MCP endpoint is in. No series without a limit.";
+    GroupCpuLimit, Own, UpDownCounter, "mcpsonar.process.group.cpu.limit", "{cpu}", PROCESS, limits::PROCESS_SERIES,
+        "CPUs that the control group of the process of an MCP endpoint may use. No series without a limit.";
+    GroupThrottled, Own, Counter, "mcpsonar.process.group.throttled.time", "s", PROCESS, limits::PROCESS_SERIES,
+        "Time that the control group of the process of an MCP endpoint was held back because its CPU limit had been used up, since the agent knows it.";
 
     Pressure, Own, Gauge, "mcpsonar.system.pressure", "1", &[RESOURCE, STALL, WINDOW], limits::SERIES,
         "Share of the window in which some or all tasks of the host were stalled for want of the resource (PSI).";
@@ -219,6 +259,16 @@ instruments! {
 
     CallPart, Own, Histogram(PART_BOUNDS), "mcpsonar.call.part.duration", "s", &[SERVICE, PART], limits::CALL_SERIES,
         "What the time of a call was: request written and not yet read, in the server, answer written and not yet read, or on the way. The service is the one that was asked.";
+    CauseTime, Own, Counter, "mcpsonar.call.cause.time", "s", &[SERVICE, CAUSE], limits::PROCESS_SERIES,
+        "What servers' time in calls was spent on. Calls that overlap in one server share its causes, so that their sum can be more than has passed.";
+    UpstreamTime, Own, Counter, "mcpsonar.upstream.time", "s", UPSTREAM, limits::CALL_SERIES,
+        "Time in calls that the service waited for others, by whom.";
+    UpstreamCalls, Own, Counter, "mcpsonar.upstream.calls", "{call}", UPSTREAM, limits::CALL_SERIES,
+        "Calls in which the service waited for others, by whom.";
+    CallsByRequester, Own, Counter, "mcpsonar.calls", "{call}", &[SERVICE, open("mcpsonar.requester", limits::REQUESTERS)], limits::CALL_SERIES,
+        "Calls that have come out, by who has asked. The service is the one that was asked.";
+    CallsInFlight, Own, UpDownCounter, "mcpsonar.calls.in_flight", "{call}", &[SERVICE, closed("mcpsonar.call.state", &["unread", "read"])], limits::CALL_SERIES,
+        "Calls that the service has not answered: unread ones still lie in its pipe or socket. Those that stay open by their nature are not among them.";
     CallsIncomplete, Own, Counter, "mcpsonar.calls.incomplete", "{call}", &[open("mcpsonar.loss", limits::KINDS)], limits::SERIES,
         "Calls of which something was not seen, by what that was.";
     Faults, Own, Counter, "mcpsonar.protocol.faults", "{fault}", &[open("mcpsonar.fault", limits::KINDS)], limits::SERIES,
@@ -246,6 +296,16 @@ instruments! {
         "Series that the agent keeps.";
     AgentOverflows, Own, Counter, "mcpsonar.agent.series.overflows", "{measurement}", &[open("mcpsonar.instrument", limits::KINDS)], limits::SERIES,
         "Measurements that share a series with _OTHER in it, because their instrument has as many series as it may.";
+    AgentHooks, Own, UpDownCounter, "mcpsonar.agent.hooks", "{hook}", HOOK, limits::SERIES,
+        "Places in the kernel where the agent listens, or would: those that are off have their name. `mcpsonar doctor` says why.";
+    ExporterItems, Own, Counter, "mcpsonar.exporter.items", "{item}", &[EXPORTER, FATE], limits::SERIES,
+        "Spans, points of metrics and entries of the history by what has become of them: dropped ones found no room in the queue, failed ones were refused or could not be written.";
+    ExporterErrors, Own, Counter, "mcpsonar.exporter.errors", "{error}", &[EXPORTER], limits::SERIES,
+        "Requests to a collector that failed; most of them are sent again.";
+    ExporterQueue, Own, UpDownCounter, "mcpsonar.exporter.queue.size", "{item}", &[EXPORTER], limits::SERIES,
+        "Items that wait to be sent.";
+    ExporterQueueLimit, Own, UpDownCounter, "mcpsonar.exporter.queue.limit", "{item}", &[EXPORTER], limits::SERIES,
+        "Items that may wait to be sent.";
 
     RequestDuration, Operators, Histogram(OPERATOR_BOUNDS), "mcp_request_duration_seconds", "s", OPERATORS_CALL, limits::CALL_SERIES,
         "What the requester waited when it was seen, else what the responder took. The status is the call's outcome.";

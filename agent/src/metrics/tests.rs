@@ -5,6 +5,7 @@ use super::{samples::*, *};
 use crate::calls::{CallRecord, FaultRecord, record::tests::*};
 
 mod bounds;
+mod responder;
 mod sampled;
 
 fn with(change: impl FnOnce(&mut Call)) -> CallRecord {

@@ -56,6 +56,8 @@ pub trait Observer {
     fn begin(&mut self, _origin: &Origin) -> Result<(), ObserverError> {
         Ok(())
     }
+    /// The programs are attached, as far as this kernel takes them.
+    fn attached(&mut self, _hooks: &[HookStatus]) {}
     /// A raw record of the ring, before it is understood.
     ///
     /// # Errors

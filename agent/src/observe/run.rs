@@ -87,6 +87,7 @@ pub async fn observe(options: Options, observer: &mut dyn Observer) -> Result<Re
         programs,
         blocked_threads,
     })?;
+    observer.attached(sensor.hooks());
     let wake = sensor
         .wake()
         // SAFETY: an owned descriptor stays the same and open until it is dropped with the AsyncFd.

@@ -17,7 +17,9 @@ pub use human::{Colour, Human};
 pub use jsonl::JsonLines;
 pub use losses::Losses;
 pub use metering::{Metering, Source};
-pub use otlp::{Otlp, OtlpError, OtlpLosses, OtlpProtocol, OtlpSettings, Sampler, SignalSettings, check_url, pairs};
+pub use otlp::{
+    Otlp, OtlpError, OtlpLosses, OtlpProtocol, OtlpSettings, Sampler, SignalSettings, check_endpoint, check_url, pairs,
+};
 pub use prometheus::{DEFAULT_ADDRESS as DEFAULT_PROMETHEUS_ADDRESS, Prometheus, PrometheusError};
 pub use text::sanitise;
 pub use waterfall::{CallDocument, FlagDocument, waterfall};

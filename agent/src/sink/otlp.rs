@@ -23,7 +23,10 @@ mod worker;
 
 use std::{
     io,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -41,10 +44,13 @@ use self::{
 };
 pub use self::{
     sampling::Sampler,
-    settings::{OtlpProtocol, OtlpSettings, SignalSettings, check_url, pairs},
+    settings::{OtlpProtocol, OtlpSettings, SignalSettings, check_endpoint, check_url, pairs},
 };
 use super::{Losses, Sink, Source, WhenFull};
-use crate::calls::{CallRecord, FaultRecord};
+use crate::{
+    calls::{CallRecord, FaultRecord},
+    metrics::samples::ExporterSample,
+};
 
 /// How long `finish` waits for the collector.
 const FINISH_DEADLINE: Duration = Duration::from_secs(5);
@@ -92,6 +98,7 @@ pub struct Otlp {
     hops: Hops,
     /// Absent where no traces are sent, and when nothing more will be.
     spans: Option<Entry>,
+    sends_metrics: bool,
     fate: Arc<Fate>,
     ending: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -112,6 +119,7 @@ impl Otlp {
     /// When the settings make no sense: a URL, a header, a certificate.
     pub fn start(settings: &OtlpSettings, when_full: WhenFull, source: Option<Source>) -> Result<Self, OtlpError> {
         let (spans, queue) = queue(settings.queue, settings.queue_bytes);
+        let sends_metrics = source.is_some() && settings.metrics && settings.route(Signal::Metrics).is_some();
         let fate = Arc::new(Fate::default());
         let (ending, ends) = watch::channel(false);
         let thread = worker::start(settings, queue, source, Arc::clone(&fate), ends)?;
@@ -127,6 +135,7 @@ impl Otlp {
             },
             hops: Hops::default(),
             spans: traces.map(|_| spans),
+            sends_metrics,
             fate,
             ending,
             thread: Some(thread),
@@ -145,6 +154,31 @@ impl Otlp {
             ("otlp_spans_refused", self.fate.refused.load(Ordering::Acquire)),
             ("otlp_points_refused", self.fate.refused_points.load(Ordering::Acquire)),
         ]
+    }
+
+    /// What has become of spans, where those are sent, and of points of metrics, where those are.
+    #[must_use]
+    pub fn samples(&self) -> Vec<ExporterSample> {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+        let [span_errors, point_errors] = self.fate.failures.each_ref().map(count);
+        let spans = self.spans.as_ref().map(|queue| ExporterSample {
+            exporter: "otlp_spans",
+            sent: count(&self.fate.delivered),
+            failed: count(&self.fate.refused),
+            dropped: Some(self.dropped_spans),
+            errors: Some(span_errors),
+            queue: Some(queue.fill()),
+        });
+        let points = self.sends_metrics.then(|| ExporterSample {
+            exporter: "otlp_metrics",
+            sent: count(&self.fate.delivered_points),
+            failed: count(&self.fate.refused_points),
+            // They wait in the recorder, as totals.
+            dropped: None,
+            errors: Some(point_errors),
+            queue: None,
+        });
+        spans.into_iter().chain(points).collect()
     }
 
     /// From here on, calls that take longer are slow.

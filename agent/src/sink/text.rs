@@ -126,6 +126,12 @@ pub(crate) fn date_time(unix_ms: u64) -> String {
     )
 }
 
+/// `2024-02-29T12:00:01.230Z`: ISO 8601, as machines have it.
+pub(crate) fn iso_8601(unix_ns: u64) -> String {
+    let (year, month, day) = date(unix_ns / (86_400 * 1_000_000_000));
+    format!("{year:04}-{month:02}-{day:02}T{}Z", time_of_day(unix_ns))
+}
+
 /// Year, month and day of a day since the Unix epoch, in the Gregorian calendar, counted in years
 /// from March on (H. Hinnant, "chrono-compatible low-level date algorithms").
 fn date(days: u64) -> (u64, u64, u64) {
@@ -205,5 +211,6 @@ mod tests {
         assert_eq!(date_time(1_709_208_000_000), "2024-02-29 12:00");
         assert_eq!(date_time(1_767_225_599_999), "2025-12-31 23:59");
         assert_eq!(date_time(1_767_225_600_000), "2026-01-01 00:00");
+        assert_eq!(iso_8601(1_709_208_001_230_999_999), "2024-02-29T12:00:01.230Z");
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn dashboard() -> Dashboard {
         title: "mcpsonar agent health",
         about: "Does the agent see everything, and what does it cost?",
         server: Server::None,
-        sections: vec![cost(), losses(), state()],
+        sections: vec![cost(), losses(), exporters(), hooks(), state()],
     }
 }
 
@@ -79,6 +79,64 @@ fn losses() -> Section {
                 )
                 .width(8)
                 .about("Measurements that share a series with _OTHER: names that differ for each call, such as a tool per user."),
+        ],
+    }
+}
+
+fn exporters() -> Section {
+    Section {
+        title: "Exporters",
+        panels: vec![
+            Panel::series("Sent", "ops")
+                .query(
+                    r#"sum by (instance, mcpsonar_exporter) (rate(mcpsonar_exporter_items_total{@,mcpsonar_exporter_fate="sent"}[#]))"#,
+                    "{{instance}} {{mcpsonar_exporter}}",
+                )
+                .width(6)
+                .about("Spans, points of metrics, and calls that the history has counted."),
+            Panel::series("Failed and dropped", "ops")
+                .query(
+                    r#"sum by (instance, mcpsonar_exporter, mcpsonar_exporter_fate) (rate(mcpsonar_exporter_items_total{@,mcpsonar_exporter_fate=~"failed|dropped"}[#]))"#,
+                    "{{instance}} {{mcpsonar_exporter}} {{mcpsonar_exporter_fate}}",
+                )
+                .stacked()
+                .width(6)
+                .about("failed: the collector refused it, or the disk. dropped: the queue was full; the collector is too slow or away."),
+            Panel::series("Requests that failed", "ops")
+                .query(
+                    "sum by (instance, mcpsonar_exporter) (rate(mcpsonar_exporter_errors_total{@}[#]))",
+                    "{{instance}} {{mcpsonar_exporter}}",
+                )
+                .width(6)
+                .about("Most are sent again. The agent's log has the collector's answer."),
+            Panel::series("Queue in use", "percentunit")
+                .query(
+                    "mcpsonar_exporter_queue_size{@} / mcpsonar_exporter_queue_limit{@}",
+                    "{{instance}} {{mcpsonar_exporter}}",
+                )
+                .max(1.0)
+                .width(6)
+                .about("At 1 everything more is dropped. `otlp.queue` makes it longer, which helps against pauses only."),
+        ],
+    }
+}
+
+fn hooks() -> Section {
+    Section {
+        title: "Hooks in the kernel",
+        panels: vec![
+            Panel::stat("Hooks", "none")
+                .query(r#"sum(mcpsonar_agent_hooks{@,mcpsonar_hook_state="on"})"#, "on")
+                .query(r#"sum(mcpsonar_agent_hooks{@,mcpsonar_hook_state="off"}) or vector(0)"#, "off")
+                .width(8)
+                .about("Of all agents together."),
+            Panel::bars("Hooks that are off", "none")
+                .query(
+                    r#"topk(15, sum by (mcpsonar_hook_name) (mcpsonar_agent_hooks{@,mcpsonar_hook_state="off"}))"#,
+                    "{{mcpsonar_hook_name}}",
+                )
+                .width(16)
+                .about("On how many hosts each is off. `mcpsonar doctor` there says why, and what is not seen without it. tier 1: the second tier is in use, which sees the same and costs more."),
         ],
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::catalog::Catalog;
-use super::model::{Dashboard, Panel, Section, Server};
+use super::model::{Dashboard, Kind, Panel, Section, Server};
 
 const READING: &str = "\
 Start at the top: a red figure says what, the sections below say where. A slow or failing server opens in \
@@ -28,7 +28,31 @@ pub(super) fn dashboard(catalog: &Catalog) -> Result<Dashboard> {
     })
 }
 
+/// Calls of `method` a second that took at most `bound` seconds in the server.
+fn within(method: &str, bound: &str) -> String {
+    format!(
+        r#"(sum(rate(mcp_server_operation_duration_seconds_bucket{{@,service_name=~"$server",mcp_method_name="{method}",le="{bound}"}}[#])) or vector(0))"#
+    )
+}
+
+/// Calls of `method` a second.
+fn counted(method: &str) -> String {
+    format!(
+        r#"(sum(rate(mcp_server_operation_duration_seconds_count{{@,service_name=~"$server",mcp_method_name="{method}"}}[#])) or vector(0))"#
+    )
+}
+
+/// The targets of tool calls and of resource reads, as buckets.
+fn targets(catalog: &Catalog) -> Result<(String, String)> {
+    let histogram = "mcp_server_operation_duration_seconds";
+    Ok((
+        catalog.bucket(histogram, "slow_tool_calls")?,
+        catalog.bucket(histogram, "slow_resource_reads")?,
+    ))
+}
+
 fn now(catalog: &Catalog) -> Result<Section> {
+    let (tools, resources) = targets(catalog)?;
     let errors = catalog.flag("error_budget")?;
     let slow = catalog.flag("slow_tool_calls")?;
     Ok(Section {
@@ -57,8 +81,30 @@ fn now(catalog: &Catalog) -> Result<Section> {
                 .query(r#"sum(mcpsonar_flags_active{@,mcpsonar_flag_severity="critical"}) or vector(0)"#, "critical")
                 .query(r#"sum(mcpsonar_flags_active{@,mcpsonar_flag_severity="warning"}) or vector(0)"#, "warning")
                 .thresholds(1.0, None),
+            Panel::stat("Targets met", "percentunit")
+                .query(
+                    &format!(
+                        "({} + {}) / ({} + {})",
+                        within("tools/call", &tools),
+                        within("resources/read", &resources),
+                        counted("tools/call"),
+                        counted("resources/read"),
+                    ),
+                    "met",
+                )
+                .max(1.0)
+                .about(&format!(
+                    "Share of calls within their target of latency: tool calls {tools} s, resource reads {resources} s, in the server."
+                )),
+            Panel::stat("Servers", "none").query(
+                r#"count(sum by (server) (mcp_active_connections{@,server=~"$server"}))"#,
+                "servers",
+            ),
             Panel::stat("Agents", "none").query("count(mcpsonar_agent_series{@})", "agents"),
-        ],
+        ]
+        .into_iter()
+        .map(|panel| if panel.kind == Kind::Text { panel } else { panel.width(3) })
+        .collect(),
     })
 }
 
@@ -130,14 +176,8 @@ fn top() -> Section {
 }
 
 fn flags(catalog: &Catalog) -> Result<Section> {
-    let tools = catalog.bucket("mcp_server_operation_duration_seconds", "slow_tool_calls")?;
-    let resources = catalog.bucket("mcp_server_operation_duration_seconds", "slow_resource_reads")?;
-    let met = |method: &str, bound: &str| {
-        let calls = format!(r#"{{@,service_name=~"$server",mcp_method_name="{method}""#);
-        format!(
-            r#"sum(rate(mcp_server_operation_duration_seconds_bucket{calls},le="{bound}"}}[#])) / sum(rate(mcp_server_operation_duration_seconds_count{calls}}}[#]))"#
-        )
-    };
+    let (tools, resources) = targets(catalog)?;
+    let met = |method: &str, bound: &str| format!("{} / {}", within(method, bound), counted(method));
     Ok(Section {
         title: "Targets and flags",
         panels: vec![

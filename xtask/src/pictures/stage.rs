@@ -1,6 +1,7 @@
 //! What runs while the pictures are taken: the agent, the workload, and VictoriaMetrics, which scrapes it.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -12,6 +13,8 @@ use serde_json::Value;
 use crate::{apt, repo, sh};
 
 const WORKLOAD: &str = "xtask/assets/workload.py";
+/// Takes what the agent sends, when it feels like it.
+const COLLECTOR: &str = "xtask/assets/collector.py";
 /// How often the agent is scraped: pictures of minutes need more points than operations do.
 const SCRAPE: &str = "2s";
 /// How long a program may take until it answers.
@@ -24,7 +27,7 @@ pub(super) struct Stage {
     pub(super) folder: PathBuf,
     agent: PathBuf,
     database: String,
-    programs: Vec<Child>,
+    programs: Vec<(Child, &'static str)>,
 }
 
 impl Stage {
@@ -42,9 +45,17 @@ impl Stage {
             database: format!("http://{database}"),
             programs: Vec::new(),
         };
+        let collector = stage.start_collector()?;
         stage.start(
             sh::cmd(agent)
                 .arg("agent")
+                // Sent often, with a queue that is soon full: the collector's faults are to be seen within a minute.
+                .env("MCPSONAR_OTLP_ENDPOINT", collector)
+                .env("MCPSONAR_OTLP_PROTOCOL", "http/protobuf")
+                .env("MCPSONAR_OTLP_METRICS", "cumulative")
+                .env("MCPSONAR_OTLP_INTERVAL", SCRAPE)
+                .env("MCPSONAR_OTLP_DELAY", "200ms")
+                .env("MCPSONAR_OTLP_QUEUE", "256")
                 .env("MCPSONAR_PROMETHEUS_ADDRESS", &metrics)
                 .env("MCPSONAR_SOCKET_PATH", stage.socket())
                 .env("MCPSONAR_HISTORY_PATH", stage.folder.join("history.db")),
@@ -110,21 +121,35 @@ impl Stage {
         Ok(answer["data"].take())
     }
 
-    fn start(&mut self, command: &mut std::process::Command, name: &str) -> Result<()> {
+    /// Starts the collector. Returns its URL.
+    fn start_collector(&mut self) -> Result<String> {
+        let mut child = sh::cmd("python3")
+            .arg(repo::root().join(COLLECTOR))
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the collector")?;
+        let mut port = String::new();
+        let output = child.stdout.take().context("the collector has no output")?;
+        self.programs.push((child, "collector"));
+        BufReader::new(output).read_line(&mut port)?;
+        Ok(format!("http://127.0.0.1:{}", port.trim()))
+    }
+
+    fn start(&mut self, command: &mut std::process::Command, name: &'static str) -> Result<()> {
         let log = fs::File::create(self.folder.join(format!("{name}.log")))?;
         let child = command
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        self.programs.push(child);
+        self.programs.push((child, name));
         Ok(())
     }
 
     fn wait_for_samples(&mut self) -> Result<()> {
         let end = Instant::now() + START_LIMIT;
         while Instant::now() < end {
-            for (program, name) in self.programs.iter_mut().zip(["agent", "victoria-metrics"]) {
+            for (program, name) in &mut self.programs {
                 if let Some(status) = program.try_wait()? {
                     let log = fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap_or_default();
                     bail!("{name} ended ({status}):\n{log}");
@@ -146,7 +171,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        for program in &mut self.programs {
+        for (program, _) in &mut self.programs {
             // The agent ends with its parent's last words; the database is thrown away.
             drop(program.kill());
             drop(program.wait());

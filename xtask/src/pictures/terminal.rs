@@ -17,6 +17,10 @@ const ROWS: u16 = 36;
 const COLUMNS: u16 = 128;
 /// Of the picture.
 pub(super) const PIXELS: (u64, u64) = (COLUMNS as u64 * 8 + 32, ROWS as u64 * 17 + 32);
+/// Leaves out whom the workload does not consist of, as a user would.
+const FILTER: &[u8] = b"/shop-\r";
+/// How long it takes until there is a screen.
+const START: Duration = Duration::from_secs(1);
 /// How long it is looked at.
 const LOOK: Duration = Duration::from_secs(4);
 const STYLE: &str =
@@ -48,6 +52,8 @@ pub(super) fn screen(agent: &Path, stage: &Stage) -> Result<String> {
         let mut bytes = Vec::new();
         output.read_to_end(&mut bytes).map(|_| bytes)
     });
+    thread::sleep(START);
+    input.write_all(FILTER).context("cannot filter in `mcpsonar top`")?;
     thread::sleep(LOOK);
     input.write_all(b"q").context("cannot end `mcpsonar top`")?;
     drop(input);

@@ -2,6 +2,7 @@ use mcp_proto::{Carrier, ConnectionId, Continuation, Endpoint, Half, Method, Pro
 use serde_json::{Value, json};
 
 use super::*;
+use crate::calls::UpstreamKind;
 
 /// A tool call that was seen from both ends and answered.
 pub(crate) fn call() -> Call {
@@ -108,6 +109,25 @@ pub(crate) fn record_over(call: Call, network: Option<Network>) -> CallRecord {
             clock,
         },
     )
+}
+
+/// A call whose server waited for a disk and for `peers`, a second each.
+pub(crate) fn busy(peers: &[&str]) -> CallRecord {
+    let mut call = record(call());
+    call.causes_us.disk = Some(1e6);
+    call.causes_us.on_cpu = Some(0.0);
+    let upstream = |peer: &&str| Upstream {
+        peer: (*peer).into(),
+        kind: UpstreamKind::Connection,
+        address: None,
+        us: 1e6,
+        bytes: 1,
+        connect_us: None,
+        first_byte_us: None,
+        exit_status: None,
+    };
+    call.upstreams = peers.iter().map(upstream).collect();
+    call
 }
 
 fn json_of(record: &CallRecord) -> Value {

@@ -117,6 +117,37 @@ fn the_host_flags_streams_losses_and_the_agent() {
         peak_bytes: 20,
     };
     recorder.agent(cost, 10);
+    let off = HookCount {
+        name: Some("tier 1"),
+        on: false,
+        hooks: 1,
+    };
+    let on = HookCount {
+        name: None,
+        on: true,
+        hooks: 30,
+    };
+    recorder.hooks(&[off, on], 10);
+    let spans = ExporterSample {
+        exporter: "otlp_spans",
+        sent: 5,
+        failed: 1,
+        dropped: Some(2),
+        errors: Some(3),
+        queue: Some((4, 64)),
+    };
+    let history = ExporterSample {
+        exporter: "history",
+        sent: 6,
+        ..ExporterSample::default()
+    };
+    recorder.exporters(&[spans, history], 10);
+    let load = LoadCount {
+        service: Some("py"),
+        unread: 7,
+        read: 1,
+    };
+    recorder.loads(&[load], 10);
     recorder.fault(&FaultRecord {
         fault: "stdout_pollution",
         at_unix_ns: 5,
@@ -144,8 +175,51 @@ fn the_host_flags_streams_losses_and_the_agent() {
         "mcpsonar.losses mcpsonar.loss=ring_dropped Count(3)",
         "mcpsonar.agent.cpu.time  Number(0.25)",
         "mcpsonar.agent.memory.peak  Count(20)",
+        "mcpsonar.agent.hooks mcpsonar.hook.name=tier 1 mcpsonar.hook.state=off Count(1)",
+        "mcpsonar.agent.hooks mcpsonar.hook.state=on Count(30)",
+        "mcpsonar.exporter.items mcpsonar.exporter=otlp_spans mcpsonar.exporter.fate=dropped Count(2)",
+        "mcpsonar.exporter.items mcpsonar.exporter=history mcpsonar.exporter.fate=sent Count(6)",
+        "mcpsonar.exporter.errors mcpsonar.exporter=otlp_spans Count(3)",
+        "mcpsonar.exporter.queue.size mcpsonar.exporter=otlp_spans Count(4)",
+        "mcpsonar.exporter.queue.limit mcpsonar.exporter=otlp_spans Count(64)",
+        "mcpsonar.calls.in_flight service.name=py mcpsonar.call.state=unread Count(7)",
         "mcpsonar.protocol.faults mcpsonar.fault=stdout_pollution Count(1)",
     ] {
         assert!(rows.iter().any(|it| it == row), "{row} is missing in {rows:#?}");
     }
+    let queues = points(&snapshot, Id::ExporterQueue);
+    assert_eq!(queues.len(), 1, "a history has no queue that could be counted");
+}
+
+#[test]
+fn control_groups_of_processes() {
+    let group = GroupSample {
+        memory_bytes: Some(30),
+        memory_limit_bytes: Some(64),
+        cpu_limit: Some(0.3),
+        throttled_seconds: Some(1.5),
+        since_unix_ns: 2_000_000_000,
+    };
+    let process = ProcessSample {
+        service: Some("py"),
+        pid: 7,
+        started_unix_ns: 1_000_000_000,
+        descriptor_limit: Some(1024),
+        group,
+        ..ProcessSample::default()
+    };
+    let mut recorder = recorder();
+    recorder.processes(&[process], 3_000_000_000);
+    let snapshot = recorder.snapshot(1);
+    for (id, data) in [
+        (Id::GroupMemory, Data::Count(30)),
+        (Id::GroupMemoryLimit, Data::Count(64)),
+        (Id::ProcessDescriptorLimit, Data::Count(1024)),
+        (Id::GroupCpuLimit, Data::Number(0.3)),
+        (Id::GroupThrottled, Data::Number(1.5)),
+    ] {
+        assert_eq!(only(&snapshot, id).data, data, "{id:?}");
+    }
+    let throttled = only(&snapshot, Id::GroupThrottled);
+    assert_eq!(throttled.start_unix_ns, 2_000_000_000, "since the group is known");
 }

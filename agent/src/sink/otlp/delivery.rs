@@ -30,8 +30,12 @@ pub(super) struct Fate {
     pub(super) delivered: AtomicU64,
     /// Spans that the collector refused, or that were given up.
     pub(super) refused: AtomicU64,
+    /// Points of metrics that have arrived.
+    pub(super) delivered_points: AtomicU64,
     /// Points of metrics that the collector refused.
     pub(super) refused_points: AtomicU64,
+    /// Requests of spans that failed, and of metrics.
+    pub(super) failures: [AtomicU64; 2],
     /// Why spans did not arrive the last time.
     pub(super) spans_error: Mutex<Option<String>>,
     /// Why metrics did not.
@@ -150,6 +154,7 @@ impl Delivery {
                 super::shown(&self.route.url)
             );
         }
+        fate.failures[self.route.signal as usize].fetch_add(1, Ordering::AcqRel);
         fate.set_error(self.route.signal, Some(reason.to_owned()));
     }
 

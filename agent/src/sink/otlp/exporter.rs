@@ -18,7 +18,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use super::{
     OtlpError, client::chain, failed, resource::Resources, route::Route, settings::OtlpSettings, span::OwnedSpan,
 };
-use crate::calls::Party;
+use crate::{calls::Party, host::ClockOffset};
 
 /// Encodes spans of many resources.
 pub(super) struct Exporter {
@@ -51,8 +51,8 @@ impl Exporter {
     /// # Errors
     /// Why it cannot be encoded.
     pub(super) async fn request(&mut self, batch: Vec<OwnedSpan>) -> Result<Bytes, String> {
-        for (owner, spans) in by_owner(batch) {
-            self.exporter.set_resource(&self.resources.party(&owner));
+        for (owner, clock, spans) in by_owner(batch) {
+            self.exporter.set_resource(&self.resources.party(&owner, clock));
             if let Err(error) = self.exporter.export(spans).await {
                 self.outbox.take();
                 return Err(chain(&error));
@@ -62,12 +62,13 @@ impl Exporter {
     }
 }
 
-fn by_owner(batch: Vec<OwnedSpan>) -> Vec<(Party, Vec<SpanData>)> {
-    let mut owners: Vec<(Party, Vec<SpanData>)> = Vec::new();
-    for OwnedSpan { owner, span } in batch {
-        match owners.iter_mut().find(|(known, _)| *known == owner) {
-            Some((_, spans)) => spans.push(span),
-            None => owners.push((owner, vec![span])),
+/// One clock for each: of one run all are the same.
+fn by_owner(batch: Vec<OwnedSpan>) -> Vec<(Party, ClockOffset, Vec<SpanData>)> {
+    let mut owners: Vec<(Party, ClockOffset, Vec<SpanData>)> = Vec::new();
+    for OwnedSpan { owner, clock, span } in batch {
+        match owners.iter_mut().find(|(known, ..)| *known == owner) {
+            Some((.., spans)) => spans.push(span),
+            None => owners.push((owner, clock, vec![span])),
         }
     }
     owners

@@ -2,7 +2,7 @@
 
 mod message;
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message as _;
@@ -37,13 +37,13 @@ pub(super) struct MetricsExport {
 
 impl MetricsExport {
     /// Within a tokio runtime.
-    pub(super) fn new(source: Source, temporality: Temporality, settings: &OtlpSettings, delivery: Delivery) -> Self {
+    pub(super) fn new(source: Source, settings: &OtlpSettings, delivery: Delivery) -> Self {
         let interval = settings.interval.max(SHORTEST_INTERVAL);
         let mut ticks = interval_at(Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             source,
-            temporality,
+            temporality: settings.temporality,
             interval,
             delivery,
             ticks,
@@ -73,10 +73,14 @@ impl MetricsExport {
         };
         let mut arrived = requests.is_empty();
         for request in requests {
+            let points = message::points(&request);
             let request = request.encode_to_vec().into();
-            if self.delivery.deliver(request, self.interval / 2, fate).await.is_err() {
-                break;
-            }
+            match self.delivery.deliver(request, self.interval / 2, fate).await {
+                Ok(rejected) => fate
+                    .delivered_points
+                    .fetch_add(points.saturating_sub(rejected.count), Ordering::AcqRel),
+                Err(_told) => break,
+            };
             arrived = true;
         }
         if arrived && self.temporality == Temporality::Delta {

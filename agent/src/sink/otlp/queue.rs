@@ -60,6 +60,12 @@ impl Entry {
         self.spans.capacity() > 0 && self.bytes.load(Ordering::Acquire) < self.max_bytes
     }
 
+    /// How many wait, and how many may.
+    pub(super) fn fill(&self) -> (u64, u64) {
+        let (most, room) = (self.spans.max_capacity(), self.spans.capacity());
+        ((most - room) as u64, most as u64)
+    }
+
     /// Takes a span, or gives it back when there is no room. Spans that nobody will send are gone.
     pub(super) fn push(&self, span: Box<OwnedSpan>) -> Result<(), Option<Box<OwnedSpan>>> {
         let bytes = size(&span);

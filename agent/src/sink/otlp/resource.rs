@@ -8,12 +8,16 @@ use opentelemetry_sdk::Resource;
 use super::{attributes::Attributes, settings::OtlpSettings};
 use crate::{
     calls::Party,
-    host::{ContainerIdentity, ContainerRuntimes, ProcessFacts},
+    host::{ClockOffset, ContainerIdentity, ContainerRuntimes, ProcessFacts, user_name},
     semconv,
+    sink::text::iso_8601,
 };
 
 /// Containers that are remembered; beyond that all are looked up anew.
 const MAX_CONTAINERS: usize = 1024;
+/// Users that are remembered, likewise.
+const MAX_USERS: usize = 1024;
+const NANOS_A_SECOND: u64 = 1_000_000_000;
 
 /// Makes resources.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub(super) struct Resources {
     service_name: String,
     runtimes: ContainerRuntimes,
     containers: HashMap<String, Option<ContainerIdentity>>,
+    /// Names of users, by their ids.
+    users: HashMap<u32, String>,
 }
 
 impl Resources {
@@ -51,6 +57,7 @@ impl Resources {
             service_name: service_name.map_or("mcpsonar", String::as_str).to_owned(),
             runtimes: ContainerRuntimes::default(),
             containers: HashMap::new(),
+            users: HashMap::new(),
         }
     }
 
@@ -67,8 +74,8 @@ impl Resources {
         self.complete(own)
     }
 
-    /// The process that a span belongs to.
-    pub(super) fn party(&mut self, party: &Party) -> Resource {
+    /// The process that a span belongs to; `clock` is of the host that it was seen on.
+    pub(super) fn party(&mut self, party: &Party, clock: ClockOffset) -> Resource {
         let mut own = Attributes::default();
         own.text(
             semconv::SERVICE_NAME,
@@ -77,6 +84,9 @@ impl Resources {
         own.text(semconv::SERVICE_VERSION, party.version.as_deref());
         if let Some(facts) = party.facts.as_deref() {
             process(&mut own, facts);
+            let began = facts.start_time.map(|ticks| iso_8601(clock.unix(nanos(ticks))));
+            own.text("process.creation.time", began.as_deref());
+            own.text("process.owner", facts.user.map(|user| self.user(user)));
             if let Some(id) = facts.container.as_deref() {
                 own.text("container.id", Some(id));
                 if let Some(identity) = self.container(id) {
@@ -88,6 +98,16 @@ impl Resources {
             }
         }
         self.complete(own)
+    }
+
+    /// Who that is: by number where it has no name.
+    fn user(&mut self, id: u32) -> &str {
+        if self.users.len() >= MAX_USERS {
+            self.users.clear();
+        }
+        self.users
+            .entry(id)
+            .or_insert_with(|| user_name(id).unwrap_or_else(|| id.to_string()))
     }
 
     /// What is known of the process itself wins over what holds for all: of two values the later counts.
@@ -110,6 +130,9 @@ impl Resources {
 
 fn process(own: &mut Attributes, facts: &ProcessFacts) {
     own.number(semconv::PROCESS_PID, u64::from(facts.pid));
+    if let Some(parent) = facts.parent {
+        own.number("process.parent_pid", u64::from(parent));
+    }
     // The program's file; the name of the main thread only where that is not to be had.
     let exe = facts.exe.as_deref().map(|exe| exe.trim_end_matches(" (deleted)"));
     let file = exe.and_then(|exe| exe.rsplit('/').next());
@@ -118,6 +141,11 @@ fn process(own: &mut Attributes, facts: &ProcessFacts) {
     own.text("process.command", facts.cmdline.first().map(String::as_str));
     own.texts("process.command_args", &facts.cmdline);
     own.text("process.linux.cgroup", facts.cgroup.as_deref());
+}
+
+/// Clock ticks as nanoseconds.
+fn nanos(ticks: u64) -> u64 {
+    ticks.saturating_mul(NANOS_A_SECOND / procfs::ticks_per_second().max(1))
 }
 
 fn container(own: &mut Attributes, identity: &ContainerIdentity) {
@@ -183,11 +211,15 @@ mod tests {
                 comm: Some("MainThread".to_owned()),
                 exe: Some("/usr/bin/node (deleted)".to_owned()),
                 cmdline: ["node", "server.js"].map(str::to_owned).to_vec(),
+                start_time: Some(150),
+                parent: Some(3),
+                user: Some(u32::MAX - 7),
                 cgroup: Some("/kubepods/besteffort/pod0a1b2c3d-1111-2222-3333-444455556666/x".to_owned()),
                 ..ProcessFacts::default()
             })),
         };
-        let [server, agent] = [resources.party(&server), resources.agent()];
+        let clock = ClockOffset(1_709_208_000_000_000_000);
+        let [server, agent] = [resources.party(&server, clock), resources.agent()];
         for resource in [&server, &agent] {
             assert_eq!(value(resource, "deployment.environment.name").as_deref(), Some("prod"));
             assert_eq!(value(resource, "host.name").as_deref(), Some("h"));
@@ -201,6 +233,12 @@ mod tests {
             Some("/usr/bin/node")
         );
         assert_eq!(value(&server, "process.command").as_deref(), Some("node"));
+        let after = 150_000 / procfs::ticks_per_second();
+        let began = format!("2024-02-29T12:00:{:02}.{:03}Z", after / 1000, after % 1000);
+        assert_eq!(value(&server, "process.creation.time"), Some(began));
+        assert_eq!(value(&server, "process.parent_pid").as_deref(), Some("3"));
+        let nobody = (u32::MAX - 7).to_string();
+        assert_eq!(value(&server, "process.owner"), Some(nobody), "nobody has that number");
         assert_eq!(
             value(&server, "k8s.pod.uid").as_deref(),
             Some("0a1b2c3d-1111-2222-3333-444455556666")

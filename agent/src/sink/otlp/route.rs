@@ -56,6 +56,9 @@ pub(super) struct Route {
 impl OtlpSettings {
     /// `None` for what is sent nowhere.
     pub(super) fn route(&self, signal: Signal) -> Option<Route> {
+        if signal == Signal::Traces && !self.traces {
+            return None;
+        }
         let own = self.only(signal);
         let protocol = own.protocol.unwrap_or(self.protocol);
         let url = match (&own.endpoint, &self.endpoint, protocol) {
@@ -63,6 +66,14 @@ impl OtlpSettings {
             (None, Some(base), OtlpProtocol::Grpc) => base.clone(),
             (None, Some(base), OtlpProtocol::Http) => signal.below(base),
             (None, None, _) => return None,
+        };
+        // Only gRPC's may lack it (OpenTelemetry, OTLP exporter: OTEL_EXPORTER_OTLP_INSECURE).
+        let url = match protocol {
+            OtlpProtocol::Grpc if !url.contains("://") => {
+                let insecure = own.insecure.unwrap_or(self.insecure);
+                format!("{}://{url}", if insecure { "http" } else { "https" })
+            }
+            _ => url,
         };
         Some(Route {
             signal,
@@ -118,6 +129,26 @@ mod tests {
             ["http://h:1", "http://m/x"].map(|url| Some(url.to_owned()))
         );
         assert!(apart.is_on() && !OtlpSettings::default().is_on());
+        let silent = OtlpSettings {
+            traces: false,
+            ..apart.clone()
+        };
+        assert_eq!(urls(&silent), [None, Some("http://m/x".to_owned())]);
+        assert!(!silent.is_on(), "nobody asked for metrics");
+        let nameless = OtlpSettings {
+            traces_only: SignalSettings {
+                insecure: Some(true),
+                ..SignalSettings::default()
+            },
+            ..OtlpSettings::to("h:4317", OtlpProtocol::Grpc)
+        };
+        assert_eq!(
+            urls(&nameless),
+            ["http://h:4317", "https://h:4317"].map(|url| Some(url.to_owned()))
+        );
+        assert_eq!(nameless.endpoint_without_scheme(), None);
+        let over_http = OtlpSettings::to("h:4318", OtlpProtocol::Http);
+        assert_eq!(over_http.endpoint_without_scheme(), Some(("otlp.endpoint", "h:4318")));
     }
 
     #[test]

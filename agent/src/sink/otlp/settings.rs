@@ -26,6 +26,8 @@ pub struct SignalSettings {
     pub endpoint: Option<String>,
     /// How to speak to the collector.
     pub protocol: Option<OtlpProtocol>,
+    /// Whether gRPC goes without TLS to an endpoint without a scheme.
+    pub insecure: Option<bool>,
     /// Sent with every request.
     pub headers: Option<Pairs>,
     /// How long one request may take.
@@ -43,10 +45,12 @@ pub struct SignalSettings {
 /// What is sent where, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtlpSettings {
-    /// Base URL of the collector.
+    /// Base URL of the collector; for gRPC its scheme may be missing.
     pub endpoint: Option<String>,
     /// How to speak to it.
     pub protocol: OtlpProtocol,
+    /// Whether gRPC goes without TLS to an endpoint without a scheme.
+    pub insecure: bool,
     /// Sent with every request.
     pub headers: Pairs,
     /// How long one request may take.
@@ -63,6 +67,8 @@ pub struct OtlpSettings {
     pub traces_only: SignalSettings,
     /// What is otherwise for metrics.
     pub metrics_only: SignalSettings,
+    /// Whether spans are sent.
+    pub traces: bool,
     /// Who decides which calls become spans.
     pub sampler: Sampler,
     /// Share of traces that it keeps.
@@ -77,8 +83,10 @@ pub struct OtlpSettings {
     pub batch: usize,
     /// How long a span waits for others.
     pub delay: Duration,
-    /// Whether metrics are sent too, and in what form.
-    pub metrics: Option<Temporality>,
+    /// Whether metrics are sent too.
+    pub metrics: bool,
+    /// In what form.
+    pub temporality: Temporality,
     /// Pause between two exports of metrics.
     pub interval: Duration,
     /// Whether histograms are exponential.
@@ -94,6 +102,7 @@ impl Default for OtlpSettings {
         Self {
             endpoint: None,
             protocol: OtlpProtocol::Grpc,
+            insecure: false,
             headers: Vec::new(),
             timeout: Duration::from_secs(10),
             gzip: false,
@@ -102,6 +111,7 @@ impl Default for OtlpSettings {
             client_key: None,
             traces_only: SignalSettings::default(),
             metrics_only: SignalSettings::default(),
+            traces: true,
             sampler: Sampler::default(),
             ratio: 1.0,
             slow: Duration::from_secs(1),
@@ -109,7 +119,8 @@ impl Default for OtlpSettings {
             queue_bytes: 8 << 20,
             batch: 512,
             delay: Duration::from_secs(1),
-            metrics: None,
+            metrics: false,
+            temporality: Temporality::Cumulative,
             interval: Duration::from_secs(60),
             exponential: false,
             resource: Vec::new(),
@@ -141,7 +152,24 @@ impl OtlpSettings {
     #[must_use]
     pub fn is_on(&self) -> bool {
         let goes = |signal| self.route(signal).is_some();
-        goes(Signal::Traces) || (self.metrics.is_some() && goes(Signal::Metrics))
+        goes(Signal::Traces) || (self.metrics && goes(Signal::Metrics))
+    }
+
+    /// The key and the value of an endpoint that has no scheme, and by its protocol needs one.
+    #[must_use]
+    pub fn endpoint_without_scheme(&self) -> Option<(&'static str, &str)> {
+        [Signal::Traces, Signal::Metrics].into_iter().find_map(|signal| {
+            let (own, key) = match signal {
+                Signal::Traces => (&self.traces_only, "otlp.traces_endpoint"),
+                Signal::Metrics => (&self.metrics_only, "otlp.metrics_endpoint"),
+            };
+            let (key, endpoint) = match &own.endpoint {
+                Some(endpoint) => (key, endpoint),
+                None => ("otlp.endpoint", self.endpoint.as_ref()?),
+            };
+            let protocol = own.protocol.unwrap_or(self.protocol);
+            (protocol == OtlpProtocol::Http && !endpoint.contains("://")).then_some((key, endpoint.as_str()))
+        })
     }
 }
 
@@ -167,6 +195,21 @@ pub fn check_url(url: &str) -> Result<(), OtlpError> {
         return Err(bad("it has spaces in it"));
     }
     Ok(())
+}
+
+/// Whether it can be where a collector is: a URL, or HOST:PORT.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_endpoint(endpoint: &str) -> Result<(), OtlpError> {
+    if endpoint.contains("://") {
+        return check_url(endpoint);
+    }
+    // What has a path is no HOST:PORT but a URL without its beginning.
+    match endpoint.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => check_url(&format!("https://{endpoint}")),
+        _ => check_url(endpoint),
+    }
 }
 
 /// The URL without what may be a password.
@@ -212,6 +255,12 @@ mod tests {
             "",
         ] {
             assert!(check_url(bad).is_err(), "{bad}");
+        }
+        for (endpoint, good) in [("localhost:4317", true), ("[::1]:4317", true), ("http://h", true)]
+            .into_iter()
+            .chain(["localhost", ":4317", "h/v1:1/", "a b:1", "ftp://h:1", ""].map(|bad| (bad, false)))
+        {
+            assert_eq!(check_endpoint(endpoint).is_ok(), good, "{endpoint}");
         }
         assert_eq!(shown("http://u:p@h/x?token=1"), "http://***@h/x?***");
     }

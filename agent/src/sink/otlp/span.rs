@@ -12,6 +12,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use super::{attributes::Attributes, hops::Hop, names, sampling::Kept, waits};
 use crate::{
     calls::{CallRecord, FIRST_SESSIONLESS, Operation, Party, Role, ShortId},
+    host::ClockOffset,
     sink::text::sanitise,
 };
 
@@ -19,6 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct OwnedSpan {
     pub(super) owner: Party,
+    /// Of the host that it was seen on.
+    pub(super) clock: ClockOffset,
     pub(super) span: SpanData,
 }
 
@@ -46,6 +49,7 @@ pub(super) fn spans(call: &CallRecord, kept: &Kept, passed_on: Option<&Hop>) -> 
         }
         spans.push(OwnedSpan {
             owner: operation.party.cloned().unwrap_or_default(),
+            clock: call.clock,
             span,
         });
     }

@@ -49,7 +49,7 @@ fn spans_of(call: &CallRecord) -> Vec<OwnedSpan> {
 
 fn spans_with(call: &CallRecord, passed_on: Option<&hops::Hop>) -> Vec<OwnedSpan> {
     let spans = span::spans(call, &sampling::Kept::default(), passed_on);
-    let on_the_wire = |span::OwnedSpan { owner, span }| OwnedSpan {
+    let on_the_wire = |span::OwnedSpan { owner, span, .. }| OwnedSpan {
         owner,
         span: span.into(),
     };

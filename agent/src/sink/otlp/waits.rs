@@ -34,6 +34,7 @@ pub(super) fn spans(call: &CallRecord, responder: &Operation<'_>, parent: &SpanD
     let context = &parent.span_context;
     let span = |(index, exchange): (u64, &Exchange<'_>)| OwnedSpan {
         owner: responder.party.cloned().unwrap_or_default(),
+        clock: call.clock,
         span: SpanData {
             span_context: SpanContext::new(
                 context.trace_id(),

@@ -85,10 +85,10 @@ impl Exports {
             }
             None => None,
         };
-        let metrics = match (source, settings.metrics, settings.route(Signal::Metrics)) {
-            (Some(source), Some(temporality), Some(route)) => {
+        let metrics = match (source, settings.route(Signal::Metrics)) {
+            (Some(source), Some(route)) if settings.metrics => {
                 let delivery = Delivery::new(route, ending.clone())?;
-                Some(MetricsExport::new(source, temporality, settings, delivery))
+                Some(MetricsExport::new(source, settings, delivery))
             }
             _ => None,
         };

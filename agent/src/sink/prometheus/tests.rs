@@ -113,6 +113,7 @@ fn full() -> Recorder {
         call.request_hash = Some(1);
     }));
     recorder.call(&with(|call| call.request_hash = Some(1)));
+    recorder.call(&busy(&["db:5432"]));
     recorder.fault(&FaultRecord {
         fault: "stdout_pollution",
         at_unix_ns: 5,
@@ -165,6 +166,31 @@ fn full() -> Recorder {
     recorder.streams(&[streams], 9);
     recorder.losses([("ring_dropped", 3)], 9);
     recorder.agent(COST, 9);
+    recorder.hooks(
+        &[HookCount {
+            name: Some("tier 1"),
+            on: false,
+            hooks: 1,
+        }],
+        9,
+    );
+    recorder.exporters(
+        &[ExporterSample {
+            exporter: "otlp_spans",
+            errors: Some(1),
+            queue: Some((1, 2)),
+            ..ExporterSample::default()
+        }],
+        9,
+    );
+    recorder.loads(
+        &[LoadCount {
+            service: Some("py"),
+            unread: 1,
+            read: 2,
+        }],
+        9,
+    );
     recorder
 }
 
@@ -189,6 +215,14 @@ fn process() -> ProcessSample<'static> {
         disk_written_bytes: count,
         threads: count,
         descriptors: count,
+        descriptor_limit: count,
+        group: GroupSample {
+            memory_bytes: count,
+            memory_limit_bytes: count,
+            cpu_limit: seconds,
+            throttled_seconds: seconds,
+            since_unix_ns: 2,
+        },
         switches_voluntary: count,
         switches_involuntary: count,
         faults_major: count,

@@ -68,6 +68,12 @@ fn by_owner(snapshot: &Snapshot, temporality: Temporality) -> Owned<'_> {
     owned
 }
 
+/// Points of a request.
+pub(super) fn points(request: &ExportMetricsServiceRequest) -> u64 {
+    let scopes = request.resource_metrics.iter().flat_map(|of| &of.scope_metrics);
+    scopes.flat_map(|scope| &scope.metrics).map(points_of).sum::<usize>() as u64
+}
+
 fn identifies(instrument: &Instrument, name: &str) -> bool {
     instrument.attributes.iter().any(|it| it.name == name && it.identifies)
 }

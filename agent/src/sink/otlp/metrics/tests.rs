@@ -76,7 +76,8 @@ fn start(address: SocketAddr, metering: &Metering, temporality: Temporality, int
             endpoint: Some(format!("http://{address}/v1/metrics")),
             ..SignalSettings::default()
         },
-        metrics: Some(temporality),
+        metrics: true,
+        temporality,
         interval,
         protocol: OtlpProtocol::Http,
         ..OtlpSettings::default()
