@@ -114,25 +114,22 @@ impl Collector {
             turns += 1;
             match manner {
                 Manner::Silent => drop(reader.read(&mut [0])?),
-                Manner::Busy => write!(
-                    reader.get_mut(),
-                    "HTTP/1.1 429 Too Many Requests\r\nretry-after: {}\r\ncontent-length: 0\r\n\r\n",
-                    LATER.as_secs()
-                )?,
-                Manner::Refusing => reader
-                    .get_mut()
-                    .write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")?,
+                Manner::Busy => {
+                    let later = format!("429 Too Many Requests\r\nretry-after: {}", LATER.as_secs());
+                    answer(reader.get_mut(), &later, &[])?;
+                }
+                Manner::Refusing => answer(reader.get_mut(), "400 Bad Request", &[])?,
                 Manner::HalfClosing => {
                     socket.shutdown(Shutdown::Write)?;
                     std::io::copy(&mut reader, &mut std::io::sink())?;
                 }
                 Manner::Babbling if turns % 2 == 0 => reader.get_mut().write_all(&[0xfe; 64])?,
-                Manner::Babbling => answer(reader.get_mut(), &[0xff; 16])?,
+                Manner::Babbling => answer(reader.get_mut(), "200 OK", &[0xff; 16])?,
                 Manner::Well | Manner::Slow | Manner::Partial => {
                     if manner == Manner::Slow {
                         std::thread::sleep(SLOW);
                     }
-                    answer(reader.get_mut(), &Self::answer(manner).encode_to_vec())?;
+                    answer(reader.get_mut(), "200 OK", &Self::answer(manner).encode_to_vec())?;
                 }
             }
             reader.get_mut().flush()?;
@@ -141,7 +138,9 @@ impl Collector {
     }
 }
 
-fn answer(to: &mut impl Write, body: &[u8]) -> Result<()> {
-    write!(to, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len())?;
-    Ok(to.write_all(body)?)
+/// In one piece: the rest of one in several would wait for the acknowledgement of the first, up to 40 ms.
+fn answer(to: &mut impl Write, head: &str, body: &[u8]) -> Result<()> {
+    let mut whole = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
+    whole.extend_from_slice(body);
+    Ok(to.write_all(&whole)?)
 }
