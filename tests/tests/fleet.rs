@@ -210,6 +210,13 @@ fn percent_encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
+/// A bound in one way of writing: OpenMetrics has 1.0 for 1.
+fn number(bound: &str) -> String {
+    bound
+        .parse::<f64>()
+        .map_or_else(|_| bound.to_owned(), |it| it.to_string())
+}
+
 /// Calls of the service's servers by bucket, as the agent offers them.
 fn buckets(service: &Service) -> Result<BTreeMap<String, f64>> {
     let (text, server) = (service.metrics()?, format!("server=\"{}\"", service.server()));
@@ -220,7 +227,7 @@ fn buckets(service: &Service) -> Result<BTreeMap<String, f64>> {
         };
         let bound = labels.split("le=\"").nth(1).and_then(|rest| rest.split('"').next());
         let count = line.rsplit(' ').next().context("no value")?;
-        *buckets.entry(bound.context("no bound")?.to_owned()).or_default() += count.parse::<f64>()?;
+        *buckets.entry(number(bound.context("no bound")?)).or_default() += count.parse::<f64>()?;
     }
     Ok(buckets)
 }
@@ -301,7 +308,11 @@ fn counts_and_percentiles_agree_with_the_truth() -> Result<()> {
         // A database shows a scrape series by series.
         let question = format!("sum by (le) (mcp_request_duration_seconds_bucket{selector})");
         service.wait("the database has every bucket", || {
-            Ok(query(url, &question, "le")? == buckets(&service)?)
+            let there = query(url, &question, "le")?.into_iter();
+            Ok(there
+                .map(|(le, calls)| (number(&le), calls))
+                .collect::<BTreeMap<_, _>>()
+                == buckets(&service)?)
         })?;
         let quantile = |by: &str| {
             format!("1e6 * histogram_quantile(0.95, sum by ({by}) (mcp_request_duration_seconds_bucket{selector}))")
