@@ -9,6 +9,7 @@ pub mod events;
 mod guard;
 mod holder;
 mod listening;
+mod load;
 pub mod pair;
 mod posted;
 pub mod sdk;
@@ -20,11 +21,12 @@ pub mod usage;
 pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
 pub use calls::{check_lines, check_perfect, check_score, pick};
 #[cfg(feature = "e2e")]
-pub use collector::serve_grpc;
+pub use collector::{Collector, Door, Manner, serve_grpc};
 pub use guard::{Guard, output_within, wait_within};
 pub use holder::Holder;
 pub use listening::Listening;
+pub use load::{Load, Loaded};
 pub use posted::Posted;
 pub use service::{Running, Service};
 #[cfg(feature = "e2e")]
-pub use tls::Certificates;
+pub use tls::{Authority, Certificates};

@@ -1,161 +1,21 @@
 //! Collectors that misbehave, and a service that sends to them: what can arrive does, once, what cannot is
 //! counted, no call is lost to the history, and the end does not wait.
 
-use std::collections::HashMap;
-use std::io::{BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use mcpsonar_tests::harness::{Posted, Service, serve_grpc};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceService;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use prost::Message as _;
-use tonic::{Request, Response, Status};
+use mcpsonar_tests::fixture::http::server_config;
+use mcpsonar_tests::harness::usage::memory_kib;
+use mcpsonar_tests::harness::{Authority, Certificates, Collector, Door, Load, Manner, Service, serve_grpc};
+use rustls::ServerConfig;
 
 /// What SIGTERM may take.
 const END: Duration = Duration::from_secs(5);
 /// What a busy collector asks for.
 const LATER: Duration = Duration::from_secs(1);
-
-/// How a collector takes a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Manner {
-    #[default]
-    Well,
-    /// It never answers.
-    Silent,
-    /// It asks for patience.
-    Busy,
-    /// It refuses one span of the next request, and is well then.
-    Partial,
-}
-
-/// A collector whose manner can change.
-#[derive(Clone, Debug, Default)]
-struct Collector(Arc<Mutex<State>>);
-
-#[derive(Debug, Default)]
-struct State {
-    manner: Manner,
-    /// What it was at each request, and when that was.
-    asked: Vec<(Manner, Instant)>,
-    /// Of calls of each server, how often each SERVER span has come.
-    spans: HashMap<String, HashMap<Vec<u8>, u32>>,
-}
-
-impl Collector {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn behave(&self, manner: Manner) {
-        self.state().manner = manner;
-    }
-
-    /// When it was asked in this manner.
-    fn asked(&self, manner: Manner) -> Vec<Instant> {
-        let state = self.state();
-        let asked = state.asked.iter().filter(|(was, _)| *was == manner);
-        asked.map(|(_, at)| *at).collect()
-    }
-
-    /// Calls of this server that have arrived, each once.
-    fn arrived(&self, server: &str) -> Result<u64> {
-        let state = self.state();
-        let Some(spans) = state.spans.get(server) else {
-            return Ok(0);
-        };
-        ensure!(spans.values().all(|&times| times == 1), "a span came twice: {spans:?}");
-        Ok(spans.len() as u64)
-    }
-
-    /// A request, by the manner of the moment.
-    fn take(&self, request: ExportTraceServiceRequest) -> Manner {
-        let mut state = self.state();
-        let manner = state.manner;
-        state.asked.push((manner, Instant::now()));
-        if matches!(manner, Manner::Silent | Manner::Busy) {
-            return manner;
-        }
-        state.manner = Manner::Well;
-        for of_resource in request.resource_spans {
-            let attributes = of_resource.resource.unwrap_or_default().attributes;
-            let name = attributes.into_iter().find(|it| it.key == "service.name");
-            let Some(Value::StringValue(server)) = name.and_then(|it| it.value?.value) else {
-                continue;
-            };
-            let known = state.spans.entry(server).or_default();
-            let spans = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            for span in spans.filter(|span| span.kind() == SpanKind::Server) {
-                *known.entry(span.span_id).or_default() += 1;
-            }
-        }
-        manner
-    }
-
-    fn answer(manner: Manner) -> ExportTraceServiceResponse {
-        let refused = ExportTracePartialSuccess {
-            rejected_spans: 1,
-            error_message: "one too many".to_owned(),
-        };
-        ExportTraceServiceResponse {
-            partial_success: (manner == Manner::Partial).then_some(refused),
-        }
-    }
-
-    /// Over HTTP, until the test ends.
-    fn serve_http(&self, listener: TcpListener) {
-        let collector = self.clone();
-        std::thread::spawn(move || {
-            for connection in listener.incoming().flatten() {
-                let collector = collector.clone();
-                // A connection that the agent gives up is no failure.
-                std::thread::spawn(move || drop(collector.converse(&connection)));
-            }
-        });
-    }
-
-    fn converse(&self, mut connection: &TcpStream) -> Result<()> {
-        let mut reader = BufReader::new(connection);
-        while let Some(posted) = Posted::read(&mut reader)? {
-            ensure!(posted.path == "/v1/traces", "{}", posted.path);
-            match self.take(ExportTraceServiceRequest::decode(&*posted.body)?) {
-                Manner::Silent => drop(reader.read(&mut [0])?),
-                Manner::Busy => write!(
-                    connection,
-                    "HTTP/1.1 429 Too Many Requests\r\nretry-after: {}\r\ncontent-length: 0\r\n\r\n",
-                    LATER.as_secs()
-                )?,
-                manner @ (Manner::Well | Manner::Partial) => {
-                    let body = Self::answer(manner).encode_to_vec();
-                    write!(connection, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len())?;
-                    connection.write_all(&body)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        match self.take(request.into_inner()) {
-            Manner::Silent => std::future::pending().await,
-            Manner::Busy => Err(Status::unavailable("busy")),
-            manner @ (Manner::Well | Manner::Partial) => Ok(Response::new(Self::answer(manner))),
-        }
-    }
-}
 
 /// A service that sends to a port where nobody listens yet.
 fn service(name: &str, protocol: &str) -> Result<(Service, u16)> {
@@ -187,11 +47,13 @@ fn outlives(name: &str, protocol: &str) -> Result<()> {
 
     let mut calls = call(&service)?;
     service.wait("it is missed", || Ok(service.log().contains("do not arrive")))?;
-    let listener = TcpListener::bind(("127.0.0.1", port))?;
-    match protocol {
-        "grpc" => serve_grpc(listener, collector.clone())?,
-        _ => collector.serve_http(listener),
-    }
+    let _door = match protocol {
+        "grpc" => {
+            serve_grpc(TcpListener::bind(("127.0.0.1", port))?, collector.clone())?;
+            None
+        }
+        _ => Some(Door::open(port, &collector, None)?),
+    };
     all_arrive(calls)?;
 
     for manner in [Manner::Silent, Manner::Busy] {
@@ -251,4 +113,204 @@ fn the_end_does_not_wait_for_one_that_is_not_there() -> Result<()> {
     service.wait("it is missed", || Ok(service.log().contains("do not arrive")))?;
     service.wait("the history has every call", || Ok(service.reported()? == calls))?;
     ends(&service, running.end()?)
+}
+
+/// Calls a second meanwhile.
+const RATE: u64 = 500;
+/// Clients that make them, each with a server of its own.
+const PAIRS: u64 = 2;
+/// Memory by which the agent may have grown at the end of each fault, in KiB, over what it had under the same load and
+/// a good collector: the queue (8 MiB), the request that is tried again, and as much in what an allocator cannot give
+/// back while spans lie between.
+const MEMORY_KIB: u64 = 24 << 10;
+/// Where the collector is.
+const ADDRESS: &str = "127.0.0.1";
+/// The agent's names of what happens to spans.
+const LOST: [&str; 2] = ["otlp_spans_dropped", "otlp_spans_refused"];
+
+/// What is wrong with a collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Nobody listens.
+    Down,
+    Behaviour(Manner),
+    /// It shows the certificate of another.
+    WrongName,
+    /// Its certificate expires meanwhile.
+    Expiry,
+}
+
+const FAULTS: [Fault; 7] = [
+    Fault::Down,
+    Fault::Behaviour(Manner::Slow),
+    Fault::Behaviour(Manner::Refusing),
+    Fault::Behaviour(Manner::HalfClosing),
+    Fault::Behaviour(Manner::Babbling),
+    Fault::WrongName,
+    Fault::Expiry,
+];
+
+/// How long each fault lasts: `cargo xtask soak` gives it a minute.
+fn length() -> Result<u64> {
+    match std::env::var("MCPSONAR_COLLECTOR_SECONDS") {
+        Ok(word) => Ok(word.parse()?),
+        Err(_) => Ok(1),
+    }
+}
+
+/// A service under load, and its collector.
+struct Scene<'a> {
+    service: &'a Service,
+    agent: u32,
+    collector: Collector,
+    authority: Authority,
+    good: Arc<ServerConfig>,
+    port: u16,
+    /// Requests so far.
+    made: u64,
+}
+
+impl Scene<'_> {
+    fn load(&self, seconds: u64) -> Result<u64> {
+        Ok(Load::of(PAIRS, RATE, seconds).run(self.service)?.requests)
+    }
+
+    fn open(&self, tls: &Arc<ServerConfig>) -> Result<Door> {
+        Door::open(self.port, &self.collector, Some(Arc::clone(tls)))
+    }
+
+    /// Spans that were dropped or refused.
+    fn lost(&self) -> Result<u64> {
+        let losses = &self.service.status()?["losses"];
+        Ok(LOST.iter().filter_map(|name| losses[name].as_u64()).sum())
+    }
+
+    /// The same by the agent's metrics.
+    fn lost_by_metrics(&self) -> Result<u64> {
+        let text = self.service.metrics()?;
+        let lines = text.lines().filter(|line| line.starts_with("mcpsonar_losses_total{"));
+        let lost = lines.filter(|line| LOST.iter().any(|name| line.contains(&format!("=\"{name}\""))));
+        lost.map(|line| {
+            let number = line.rsplit(' ').next().context("no value")?;
+            Ok(number.parse::<u64>()?)
+        })
+        .sum()
+    }
+
+    fn memory(&self) -> Result<u64> {
+        memory_kib(self.agent, "RssAnon")
+    }
+
+    /// The load while the collector is at fault.
+    fn suffer(&mut self, fault: Fault, seconds: u64) -> Result<()> {
+        let third = Duration::from_secs(seconds.div_ceil(3));
+        let door = match fault {
+            Fault::Down => None,
+            Fault::Behaviour(manner) => {
+                self.collector.behave(manner);
+                Some(self.open(&self.good)?)
+            }
+            Fault::WrongName => {
+                let others = self.authority.certify("other", &["collector.example"], None)?;
+                Some(self.open(&tls(&others)?)?)
+            }
+            Fault::Expiry => {
+                let expiring = self.authority.certify("expiring", &[ADDRESS], Some(third))?;
+                let good = self.open(&tls(&expiring)?)?;
+                self.made += self.load(third.as_secs() + 1)?;
+                // Nobody looks at a certificate twice: the connection and the session have to be new ones.
+                drop(good);
+                Some(self.open(&tls(&expiring)?)?)
+            }
+        };
+        self.made += self.load(seconds)?;
+        drop(door);
+        Ok(())
+    }
+
+    /// A good collector is there again: what waited arrives, and what is new. Of no span it is unknown what became of it.
+    fn recover(&mut self) -> Result<Door> {
+        self.collector.behave(Manner::Well);
+        let door = self.open(&self.good)?;
+        let before = self.collector.accepted();
+        let fresh = call(self.service)?;
+        self.made += fresh;
+        self.service.wait("spans and metrics arrive again", || {
+            let now = self.collector.accepted();
+            Ok(now.spans >= before.spans + 2 * fresh && now.points > before.points)
+        })?;
+        self.service.wait("every span has arrived or is counted as lost", || {
+            Ok(self.collector.spans() + self.lost()? >= 2 * self.made)
+        })?;
+        Ok(door)
+    }
+
+    fn history_is_whole(&self) -> Result<()> {
+        let made = self.made;
+        let whole = || Ok(self.service.reported()? == made);
+        self.service
+            .wait("the history has every call", whole)
+            .with_context(|| format!("{made} were made"))
+    }
+}
+
+fn tls(files: &Certificates) -> Result<Arc<ServerConfig>> {
+    server_config(Path::new(&files.certificate), Path::new(&files.key)).map(Arc::new)
+}
+
+#[test]
+fn each_fault_under_load() -> Result<()> {
+    let seconds = length()?;
+    let service = Service::new("collector-faults")?;
+    let authority = Authority::new(&service.file(""))?;
+    let files = authority.certify("good", &[ADDRESS], None)?;
+    let (good, collector) = (tls(&files)?, Collector::default());
+    let mut door = Door::open(0, &collector, Some(Arc::clone(&good)))?;
+    let port = door.port();
+    // As much of it as overflows in that time, up to the defaults.
+    let (queue, batch) = ((256 * seconds).min(4096), (64 * seconds).min(512));
+    service.configure(&format!(
+        "otlp.endpoint = \"https://{ADDRESS}:{port}\"\notlp.protocol = \"http/protobuf\"\n\
+         otlp.certificate = {:?}\notlp.timeout = \"1s\"\notlp.delay = \"50ms\"\n\
+         otlp.queue = {queue}\notlp.batch = {batch}\notlp.metrics = \"cumulative\"\notlp.interval = \"1s\"",
+        files.ca
+    ))?;
+    let mut command = service.command();
+    command.arg("--no-tls");
+    let running = service.start_by(command)?;
+    let mut scene = Scene {
+        service: &service,
+        agent: running.agent.id(),
+        collector,
+        authority,
+        good,
+        port,
+        made: 0,
+    };
+    scene.made += scene.load(seconds)?;
+    scene.history_is_whole()?;
+    let usual = scene.memory()?;
+    println!("\n{:<24}{:>10}{:>10}{:>12}", "fault", "calls", "spans lost", "KiB");
+    println!("{:<24}{:>10}{:>10}{usual:>12}", "none", scene.made, scene.lost()?);
+    let mut most = usual;
+    for fault in FAULTS {
+        let before = (scene.made, scene.lost()?);
+        drop(door);
+        scene.suffer(fault, seconds).with_context(|| format!("{fault:?}"))?;
+        let memory = scene.memory()?;
+        door = scene.recover().with_context(|| format!("{fault:?}"))?;
+        let lost = scene.lost()?;
+        let (name, calls) = (format!("{fault:?}"), scene.made - before.0);
+        println!("{name:<24}{calls:>10}{:>10}{memory:>12}", lost - before.1);
+        ensure!(lost > before.1, "{fault:?}: nothing is counted as lost");
+        most = most.max(memory);
+        service.wait("its metrics count the same", || {
+            Ok(scene.lost_by_metrics()? == scene.lost()?)
+        })?;
+        scene.history_is_whole().with_context(|| format!("{fault:?}"))?;
+    }
+    ensure!(most <= usual + MEMORY_KIB, "it grew from {usual} to {most} KiB");
+    let took = running.end()?;
+    ensure!(took < END, "it took {took:?} to end\n{}", service.log());
+    Ok(())
 }

@@ -212,10 +212,12 @@ fn end_to_end(args: &Args) -> Result<Counts> {
     }
     let mut cargo = build::end_to_end();
     // What the report on a fleet asks.
-    cargo.env(
-        "MCPSONAR_VICTORIA_METRICS",
-        apt::program("victoria-metrics", "victoria-metrics")?,
-    );
+    for (variable, name) in [
+        ("MCPSONAR_VICTORIA_METRICS", "victoria-metrics"),
+        ("MCPSONAR_PROMETHEUS", "prometheus"),
+    ] {
+        cargo.env(variable, apt::program(name, name)?);
+    }
     if args.long {
         cargo.env("MCPSONAR_LONG", "1");
     }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use mcp_proto::Outcome;
 
-use super::state::Shared;
 use super::writer::Book;
-use super::{HistoryStatus, Limits, ServerUse, UnixMillis};
+use super::{Limits, ServerUse, UnixMillis};
 use crate::calls::record::tests::{call, record};
 use crate::calls::{CallRecord, ShortId, TraceId};
 use crate::host::ClockOffset;
@@ -16,17 +15,14 @@ use crate::host::ClockOffset;
 #[derive(Debug)]
 pub(crate) struct Writer {
     book: Book,
-    shared: Arc<Shared>,
     template: CallRecord,
     calls: u64,
 }
 
 impl Writer {
     pub(crate) fn new(path: &Path, limits: Limits) -> Self {
-        let shared = Arc::default();
         Self {
-            book: Book::new(path, limits, Arc::clone(&shared)),
-            shared,
+            book: Book::new(path, limits, Arc::default()),
             template: record(call()),
             calls: 0,
         }
@@ -75,9 +71,5 @@ impl Writer {
 
     pub(crate) fn close(&mut self, now: UnixMillis) {
         self.book.close(now);
-    }
-
-    pub(crate) fn status(&self) -> HistoryStatus {
-        self.shared.read()
     }
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod capacity;
+mod load;
 mod pair;
 mod report;
 mod syscalls;
@@ -26,6 +27,8 @@ pub(crate) struct Args {
     /// How often each condition is measured
     #[arg(long)]
     rounds: Option<usize>,
+    #[command(flatten)]
+    load: load::Options,
     /// Only these tables; may be repeated
     #[arg(long, value_enum)]
     only: Vec<Table>,
@@ -48,6 +51,8 @@ enum Table {
     Web,
     /// The agent's own CPU, memory, start and losses
     Capacity,
+    /// The agent as a service, all its sinks on, under load
+    Load,
     /// The protocol package offline
     Proto,
 }
@@ -88,6 +93,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         Table::Syscalls,
         Table::Web,
         Table::Capacity,
+        Table::Load,
         Table::Proto,
     ] {
         if !args.only.is_empty() && !args.only.contains(&table) {
@@ -106,6 +112,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             Table::Syscalls => syscalls::run(&plan, &mut report),
             Table::Web => web::run(&plan, &mut report),
             Table::Capacity => capacity::run(&plan, &mut report),
+            Table::Load => load::run(&plan, args.load, &mut report),
             Table::Proto => throughput::proto(&plan, &mut report),
         };
         let others = others.max(agent::hooks_on_host());

@@ -6,6 +6,9 @@ use opentelemetry::{Array, KeyValue, StringValue, Value};
 
 use crate::semconv::AddressNames;
 
+/// What an allocator takes for a text beside its bytes, on average: its own account, and rounding.
+const ALLOCATION: usize = 16;
+
 /// Attributes of one of them. What is not known is left out.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attributes(pub(super) Vec<KeyValue>);
@@ -45,6 +48,12 @@ impl Attributes {
         }
     }
 
+    /// As they are kept while they wait: without the room that was left for more, which is as much again.
+    pub(super) fn fitted(mut self) -> Vec<KeyValue> {
+        self.0.shrink_to_fit();
+        self.0
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|it| it.key.as_str() == name)
     }
@@ -53,10 +62,10 @@ impl Attributes {
 /// Bytes that they take in memory.
 pub(super) fn size(attributes: &[KeyValue]) -> usize {
     let text = |value: &Value| match value {
-        Value::String(text) => text.as_str().len(),
+        Value::String(text) => ALLOCATION + text.as_str().len(),
         Value::Array(Array::String(texts)) => texts
             .iter()
-            .map(|text| size_of::<StringValue>() + text.as_str().len())
+            .map(|text| size_of::<StringValue>() + ALLOCATION + text.as_str().len())
             .sum(),
         _ => 0,
     };

@@ -82,7 +82,7 @@ fn span(call: &CallRecord, operation: &Operation<'_>, parent: Option<ShortId>, k
         name: name(call).into(),
         start_time: time(call, operation.start),
         end_time: time(call, operation.end),
-        attributes: attributes(call, operation).0,
+        attributes: attributes(call, operation).fitted(),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links,
