@@ -51,7 +51,12 @@ pub(crate) fn run(plan: &Plan, options: Options, report: &mut Report) -> Result<
     add("agent's memory half way", half, " MiB", Bar::None);
     // What has not settled by then grows without end.
     let end = field("rss_end_mib")?;
-    add("agent's memory at the end", end, " MiB", Bar::AtMost(half + STILL_GROWING));
+    add(
+        "agent's memory at the end",
+        end,
+        " MiB",
+        Bar::AtMost(half + STILL_GROWING),
+    );
     add("spans received", field("spans")?, "", Bar::None);
     add("points of metrics received", field("points")?, "", Bar::None);
     let losses = told.get("losses").and_then(Value::as_object).context("no losses")?;
