@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use mcpsonar::sensor::hooks_of_host;
 use mcpsonar_tests::fixture::sys;
 use mcpsonar_tests::harness::{Guard, Trace, check_lines, check_perfect, fixture, output_within, wait_within};
 use serde_json::Value;
@@ -144,10 +145,10 @@ fn a_killed_agent_harms_nobody() -> Result<()> {
 
 #[test]
 fn a_killed_agent_is_gone_at_once_and_its_hooks_soon() -> Result<()> {
-    let before = hooks();
+    let before = hooks_of_host();
     let trace = Trace::new("killed_with_hooks")?;
     let mut agent = trace.attach(&[])?;
-    let own: HashSet<u32> = hooks().difference(&before).copied().collect();
+    let own: HashSet<u32> = hooks_of_host().difference(&before).copied().collect();
     ensure!(own.len() > 8, "{} hooks are on", own.len());
     let killed = Instant::now();
     agent.agent.kill()?;
@@ -155,8 +156,8 @@ fn a_killed_agent_is_gone_at_once_and_its_hooks_soon() -> Result<()> {
     let took = killed.elapsed();
     // Whoever has to start it anew waits for its end.
     ensure!(took < Duration::from_secs(2), "it took {took:?} to end");
-    while !hooks().is_disjoint(&own) {
-        let left = hooks().intersection(&own).count();
+    while !hooks_of_host().is_disjoint(&own) {
+        let left = hooks_of_host().intersection(&own).count();
         ensure!(
             killed.elapsed() < Duration::from_secs(60),
             "{left} hooks of {} are still on",
@@ -165,12 +166,6 @@ fn a_killed_agent_is_gone_at_once_and_its_hooks_soon() -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
-}
-
-/// What the kernel calls the hooks of this host's programs.
-fn hooks() -> HashSet<u32> {
-    let links = aya::programs::loaded_links();
-    links.filter_map(|link| link.ok().map(|link| link.id())).collect()
 }
 
 #[test]

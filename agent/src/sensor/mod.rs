@@ -25,7 +25,7 @@ pub use attach::{Scope, Settings, Tier};
 pub use error::SensorError;
 pub use limits::{BUDGET_BYTES, RING_BYTES};
 pub use object::is_embedded;
-pub use probe::{EmptyTracepoints, probe};
+pub use probe::{EmptyTracepoints, hooks_of_host, probe};
 pub use tls::tls_of_processes;
 
 use self::pins::Pins;

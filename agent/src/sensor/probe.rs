@@ -1,7 +1,9 @@
 //! Trying the hooks without observing anything: for `doctor`, and for measuring what a hook costs.
 
+use std::collections::HashSet;
+
 use agent_abi::Membership;
-use aya::programs::RawTracePoint;
+use aya::programs::{RawTracePoint, loaded_links};
 use aya::{Btf, Ebpf};
 
 use super::attach::{self, Refusal, Scope, Settings};
@@ -65,6 +67,15 @@ fn explain(hook: &Hook, refusal: Refusal) -> String {
         }
         _ => refusal.reason,
     }
+}
+
+/// What the kernel calls the hooks that are on, those of all programs of this host. Before 5.15 hooks of libraries are
+/// not among them.
+#[must_use]
+pub fn hooks_of_host() -> HashSet<u32> {
+    loaded_links()
+        .filter_map(|link| link.ok().map(|link| link.id()))
+        .collect()
 }
 
 /// A pair of empty programs on every syscall, attached while it lives.
