@@ -4,10 +4,12 @@ use crate::{globals, walk};
 
 #[cfg(bpf_target_arch = "x86_64")]
 mod layout {
+    use crate::walk;
+
     /// `struct pt_regs` from r10 to cs. The layout is ABI (ptrace).
     #[repr(C)]
     #[derive(Clone, Copy)]
-    pub(super) struct Saved {
+    struct Saved {
         r10: u64,
         _r9_to_cx: [u64; 4],
         dx: u64,
@@ -17,7 +19,8 @@ mod layout {
         _ip: u64,
         cs: u64,
     }
-    pub(super) const START: u64 = 56;
+    /// Of r10.
+    const START: u64 = 56;
     pub(super) const NUMBER: u64 = 120;
     /// Of r8.
     pub(super) const FIFTH: u64 = 72;
@@ -26,27 +29,22 @@ mod layout {
     /// Code segment of 64-bit user space; 32-bit programs number their syscalls otherwise.
     const USER_CS: u64 = 0x33;
 
-    impl Saved {
-        #[inline(always)]
-        pub(super) fn arguments(&self) -> Option<[u64; 4]> {
-            (self.cs == USER_CS).then_some([self.di, self.si, self.dx, self.r10])
-        }
+    #[inline(always)]
+    pub(super) fn arguments(regs: u64) -> Option<[u64; 4]> {
+        let saved = walk::read::<Saved>(regs + START)?;
+        (saved.cs == USER_CS).then_some([saved.di, saved.si, saved.dx, saved.r10])
     }
 }
 
 #[cfg(bpf_target_arch = "aarch64")]
 mod layout {
-    /// `struct user_pt_regs` and the original first argument after it.
-    #[repr(C)]
-    #[derive(Clone, Copy)]
-    pub(super) struct Saved {
-        regs: [u64; 31],
-        _sp: u64,
-        _pc: u64,
-        pstate: u64,
-        orig_x0: u64,
-    }
-    pub(super) const START: u64 = 0;
+    use crate::walk;
+
+    // Of `struct user_pt_regs`, which begins `struct pt_regs`. As a whole it would fill half of a program's stack.
+    /// Of x1 to x3.
+    const ARGUMENTS: u64 = 8;
+    /// Of pstate, which the original first argument follows.
+    const STATE: u64 = 264;
     pub(super) const NUMBER: u64 = 280;
     /// Of x4.
     pub(super) const FIFTH: u64 = 32;
@@ -55,11 +53,11 @@ mod layout {
     /// PSR_MODE32_BIT: 32-bit programs number their syscalls otherwise.
     const MODE32: u64 = 0x10;
 
-    impl Saved {
-        #[inline(always)]
-        pub(super) fn arguments(&self) -> Option<[u64; 4]> {
-            (self.pstate & MODE32 == 0).then_some([self.orig_x0, self.regs[1], self.regs[2], self.regs[3]])
-        }
+    #[inline(always)]
+    pub(super) fn arguments(regs: u64) -> Option<[u64; 4]> {
+        let [state, first] = walk::read::<[u64; 2]>(regs + STATE)?;
+        let [second, third, fourth] = walk::read::<[u64; 3]>(regs + ARGUMENTS)?;
+        (state & MODE32 == 0).then_some([first, second, third, fourth])
     }
 }
 
@@ -82,7 +80,7 @@ pub(crate) fn number(regs: u64) -> Option<u32> {
 /// The first four arguments of the syscall whose registers are at `regs`; none for 32-bit programs.
 #[inline(always)]
 pub(crate) fn arguments(regs: u64) -> Option<[u64; 4]> {
-    walk::read::<layout::Saved>(regs + layout::START)?.arguments()
+    layout::arguments(regs)
 }
 
 /// The fifth argument of the syscall whose registers are at `regs`.
