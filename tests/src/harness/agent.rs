@@ -318,12 +318,16 @@ impl Attached<'_> {
     }
 }
 
-/// How many of a process's files are attachments of eBPF programs.
+/// How many attachments of eBPF programs a process holds, by descriptors or in a BPF file system of its own.
 fn hooks(pid: u32) -> usize {
-    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let infos = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
-    infos.filter(|info| info.contains("link_id:")).count()
+    let paths = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path())
+    };
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let infos = paths(process.join("fdinfo")).filter_map(|file| std::fs::read_to_string(file).ok());
+    let held = infos.filter(|info| info.contains("link_id:")).count();
+    let file_systems = paths(process.join("fd")).filter(|file| file.join("maps.debug").exists());
+    let pins = file_systems.flat_map(paths).filter(|pin| pin.extension().is_none());
+    held + pins.count()
 }

@@ -106,14 +106,23 @@ pub(crate) fn hooks_on_host() -> usize {
     processes.map(|process| hooks_of(&process.path().join("fd"))).sum()
 }
 
-/// How many of a process's files are attachments of eBPF programs.
+/// How many attachments of eBPF programs a process holds, by descriptors or in a BPF file system of its own.
 fn hooks_of(files: &Path) -> usize {
-    let files = fs::read_dir(files).into_iter().flatten().flatten();
-    files
-        .filter_map(|file| fs::read_link(file.path()).ok())
-        .map(|to| to.to_string_lossy().into_owned())
-        .filter(|to| to.contains("bpf_link") || to.contains("bpf-link") || to.contains("raw-tracepoint"))
-        .count()
+    let paths = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let is_hook = |file: &PathBuf| {
+        let to = fs::read_link(file).unwrap_or_default();
+        let to = to.to_string_lossy();
+        to.contains("bpf_link") || to.contains("bpf-link") || to.contains("raw-tracepoint")
+    };
+    let files = paths(files);
+    let file_systems = files.iter().filter(|file| file.join("maps.debug").exists());
+    let pins = file_systems
+        .flat_map(|root| paths(root))
+        .filter(|pin| pin.extension().is_none());
+    files.iter().filter(|file| is_hook(file)).count() + pins.count()
 }
 
 impl Background {
