@@ -10,7 +10,7 @@ use crate::calls::{CallRecord, FaultRecord, Survey};
 use crate::flags::{Change, FlagEvent};
 use crate::health::Health;
 use crate::hooks::HookStatus;
-use crate::host::{CgroupSample, ClockOffset, HostSample, PressureLine, ProcessSample};
+use crate::host::{CgroupSample, ClockOffset, HostSample, PressureLine, ProcessSample, nanos_of_ticks};
 use crate::metrics::samples::{
     self, ConnectionCount, ExporterSample, FlagCount, HookCount, LoadCount, Pressure, StreamCount,
 };
@@ -298,13 +298,12 @@ fn process<'a>(
 ) -> samples::ProcessSample<'a> {
     let seconds = |nanos: u64| nanos as f64 / NANOS_A_SECOND;
     let share = |cores: f64| (cores / cpus.max(1) as f64).min(1.0);
-    let ticks = procfs::ticks_per_second().max(1);
     let system = sample.cpu.zip(sample.cpu_user).map(|(all, user)| (all - user).max(0.0));
     samples::ProcessSample {
         service: name,
         pid: sample.pid,
         program: Some(&sample.comm),
-        started_unix_ns: clock.unix(sample.start_time.saturating_mul(1_000_000_000 / ticks)),
+        started_unix_ns: clock.unix(nanos_of_ticks(sample.start_time)),
         cpu_user_seconds: Some(seconds(sample.cpu_user_ns)),
         cpu_system_seconds: Some(seconds(sample.cpu_ns.saturating_sub(sample.cpu_user_ns))),
         cpu_user_share: sample.cpu_user.map(share),

@@ -44,6 +44,12 @@ pub fn thread_cpu() -> Nanos {
     read(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
+/// Clock ticks, in which /proc tells when processes began and what CPU time they took, as nanoseconds.
+#[must_use]
+pub fn nanos_of_ticks(ticks: u64) -> Nanos {
+    ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1))
+}
+
 fn read(clock: libc::clockid_t) -> Nanos {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid, writable timespec for the length of the call.

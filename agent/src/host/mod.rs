@@ -20,7 +20,7 @@ mod unix;
 mod users;
 
 pub use cgroup::{CgroupCounters, CgroupDirs, CgroupSample, Hierarchies, LimitingDirs, MemoryEvents, MemoryUse};
-pub use clock::{ClockOffset, monotonic, thread_cpu, unix_nanos};
+pub use clock::{ClockOffset, monotonic, nanos_of_ticks, thread_cpu, unix_nanos};
 pub use container::container_id;
 pub use descriptors::{at_other_end, descendants, open_inodes, own_inodes, peers};
 pub use ends::{End, Ends, EndsScanner};

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::stat::StatFiles;
 use crate::host::cgroup::ratio;
+use crate::host::nanos_of_ticks;
 
 /// How closely a process is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -193,15 +194,14 @@ pub(super) fn read_process(
     depth: impl FnOnce(&ProcessCounters) -> Depth,
 ) -> Option<ProcessCounters> {
     let stat = stats.read(pid)?;
-    let nanos = |ticks: u64| ticks.saturating_mul(1_000_000_000 / procfs::ticks_per_second().max(1));
     let mut counters = ProcessCounters {
         pid,
         start_time: stat.start_time,
         parent: stat.parent,
         comm: stat.comm,
         state: stat.state,
-        cpu_ns: nanos(stat.user_ticks.saturating_add(stat.system_ticks)),
-        cpu_user_ns: nanos(stat.user_ticks),
+        cpu_ns: nanos_of_ticks(stat.user_ticks.saturating_add(stat.system_ticks)),
+        cpu_user_ns: nanos_of_ticks(stat.user_ticks),
         rss: stat.rss_pages.saturating_mul(procfs::page_size()),
         virtual_bytes: stat.virtual_bytes,
         threads: stat.threads,

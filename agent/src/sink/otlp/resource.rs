@@ -8,7 +8,7 @@ use opentelemetry_sdk::Resource;
 use super::{attributes::Attributes, settings::OtlpSettings};
 use crate::{
     calls::Party,
-    host::{ClockOffset, ContainerIdentity, ContainerRuntimes, ProcessFacts, user_name},
+    host::{ClockOffset, ContainerIdentity, ContainerRuntimes, ProcessFacts, nanos_of_ticks, user_name},
     semconv,
     sink::text::iso_8601,
 };
@@ -17,7 +17,6 @@ use crate::{
 const MAX_CONTAINERS: usize = 1024;
 /// Users that are remembered, likewise.
 const MAX_USERS: usize = 1024;
-const NANOS_A_SECOND: u64 = 1_000_000_000;
 
 /// Makes resources.
 #[derive(Debug)]
@@ -84,7 +83,9 @@ impl Resources {
         own.text(semconv::SERVICE_VERSION, party.version.as_deref());
         if let Some(facts) = party.facts.as_deref() {
             process(&mut own, facts);
-            let began = facts.start_time.map(|ticks| iso_8601(clock.unix(nanos(ticks))));
+            let began = facts
+                .start_time
+                .map(|ticks| iso_8601(clock.unix(nanos_of_ticks(ticks))));
             own.text("process.creation.time", began.as_deref());
             own.text("process.owner", facts.user.map(|user| self.user(user)));
             if let Some(id) = facts.container.as_deref() {
@@ -141,11 +142,6 @@ fn process(own: &mut Attributes, facts: &ProcessFacts) {
     own.text("process.command", facts.cmdline.first().map(String::as_str));
     own.texts("process.command_args", &facts.cmdline);
     own.text("process.linux.cgroup", facts.cgroup.as_deref());
-}
-
-/// Clock ticks as nanoseconds.
-fn nanos(ticks: u64) -> u64 {
-    ticks.saturating_mul(NANOS_A_SECOND / procfs::ticks_per_second().max(1))
 }
 
 fn container(own: &mut Attributes, identity: &ContainerIdentity) {
