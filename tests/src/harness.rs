@@ -21,7 +21,7 @@ pub mod usage;
 pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
 pub use calls::{check_lines, check_perfect, check_score, pick};
 #[cfg(feature = "e2e")]
-pub use collector::{Collector, Door, Manner, serve_grpc};
+pub use collector::{Collector, Door, LATER, Manner, serve_grpc};
 pub use guard::{Guard, output_within, wait_within};
 pub use holder::Holder;
 pub use listening::Listening;

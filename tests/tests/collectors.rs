@@ -9,13 +9,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use mcpsonar_tests::fixture::http::server_config;
 use mcpsonar_tests::harness::usage::memory_kib;
-use mcpsonar_tests::harness::{Authority, Certificates, Collector, Door, Load, Manner, Service, serve_grpc};
+use mcpsonar_tests::harness::{Authority, Certificates, Collector, Door, LATER, Load, Manner, Service, serve_grpc};
 use rustls::ServerConfig;
 
 /// What SIGTERM may take.
 const END: Duration = Duration::from_secs(5);
-/// What a busy collector asks for.
-const LATER: Duration = Duration::from_secs(1);
 
 /// A service that sends to a port where nobody listens yet.
 fn service(name: &str, protocol: &str) -> Result<(Service, u16)> {

@@ -5,7 +5,7 @@ mod http;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -18,6 +18,9 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 pub use grpc::serve_grpc;
 pub use http::Door;
+
+/// What a busy collector asks for.
+pub const LATER: Duration = Duration::from_secs(1);
 
 /// How a collector takes a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,11 +14,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::{Collector, Manner};
+use super::{Collector, LATER, Manner};
 use crate::harness::Posted;
 
-/// What a busy collector asks for.
-const LATER: Duration = Duration::from_secs(1);
 /// What a slow one takes.
 const SLOW: Duration = Duration::from_millis(700);
 
