@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::hash::Seeded;
 use crate::originator::Originator;
 use crate::output::Output;
+use crate::serving::Served;
 use crate::slab::{Slab, Slot};
 use crate::timeline::Ends;
 use crate::{
@@ -29,13 +30,6 @@ pub(crate) struct InFlight {
     pub(crate) answered_before: Option<u64>,
     /// A process that serves it has passed it on.
     pub(crate) is_relayed: bool,
-}
-
-/// Requests of one direction that the responder has had, and of those the answered or ended ones.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Served {
-    received: u64,
-    answered: u64,
 }
 
 /// Which half of a call a range of bytes is.
@@ -246,25 +240,35 @@ impl Connection {
 
     /// The writer's instants of a half are settled.
     pub(crate) fn written(&mut self, slot: Slot, part: Part, (first, last): Ends) {
+        if part == Part::Response {
+            self.answer(slot, first.map_or(Nanos::MAX, |span| span.entered));
+        }
         let Some(it) = self.calls.get_mut(slot) else {
             return;
         };
         let half = match part {
             Part::Request => &mut it.call.request,
             Part::Response => {
-                if !it.response_written
-                    && let Some(before) = it.answered_before
-                {
-                    let served = &mut self.served[it.call.direction as usize];
-                    it.call.overlapped = served.received - before > 1;
-                    served.answered += 1;
-                }
                 it.response_written = true;
                 it.call.response.get_or_insert_default()
             }
         };
         half.first_written = first.map(|span| span.entered);
         half.last_written = last.map(|span| span.exited);
+    }
+
+    /// The responder began at this time to answer.
+    fn answer(&mut self, slot: Slot, began: Nanos) {
+        let Some(it) = self.calls.get(slot).filter(|it| !it.response_written) else {
+            return;
+        };
+        let direction = it.call.direction;
+        if let Some(before) = it.answered_before {
+            let overlapped = self.served[direction as usize].answer(direction, before, began, &mut self.calls);
+            if let Some(it) = self.calls.get_mut(slot) {
+                it.call.overlapped = overlapped;
+            }
+        }
     }
 
     /// The reader's instants of a half are settled.
@@ -274,10 +278,10 @@ impl Connection {
         };
         let half = match part {
             Part::Request => {
-                if it.answered_before.is_none() && last.is_some() {
-                    let served = &mut self.served[it.call.direction as usize];
-                    it.answered_before = Some(served.answered);
-                    served.received += 1;
+                if it.answered_before.is_none()
+                    && let Some(last) = last
+                {
+                    it.answered_before = Some(self.served[it.call.direction as usize].receive(last.exited));
                 }
                 &mut it.call.request
             }
@@ -310,7 +314,7 @@ impl Connection {
             return;
         };
         if it.answered_before.is_some() && !it.response_written {
-            self.served[it.call.direction as usize].answered += 1;
+            self.served[it.call.direction as usize].end();
         }
         let originator = self.originator(it.call.direction);
         if originator.by_id(&it.call.request_id.0) == Some(slot) {

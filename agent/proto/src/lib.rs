@@ -27,6 +27,7 @@ mod pairing;
 mod recognise;
 mod relay;
 mod rpc;
+mod serving;
 mod slab;
 mod stats;
 mod stream;

@@ -8,5 +8,6 @@ mod framed;
 mod host;
 mod http;
 mod lifecycle;
+mod overlap;
 mod splits;
 mod web;
