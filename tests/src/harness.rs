@@ -5,6 +5,7 @@ mod calls;
 pub mod causes;
 #[cfg(feature = "e2e")]
 mod collector;
+mod database;
 pub mod events;
 mod guard;
 mod holder;
@@ -22,6 +23,7 @@ pub use agent::{Attached, Run, Trace, agent, fixture, need_agent, text};
 pub use calls::{check_lines, check_perfect, check_score, pick};
 #[cfg(feature = "e2e")]
 pub use collector::{Collector, Door, LATER, Manner, serve_grpc};
+pub use database::{Database, Kind};
 pub use guard::{Guard, output_within, wait_within};
 pub use holder::Holder;
 pub use listening::Listening;

@@ -212,12 +212,8 @@ fn end_to_end(args: &Args) -> Result<Counts> {
     }
     let mut cargo = build::end_to_end();
     // What the report on a fleet asks.
-    for (variable, name) in [
-        ("MCPSONAR_VICTORIA_METRICS", "victoria-metrics"),
-        ("MCPSONAR_PROMETHEUS", "prometheus"),
-    ] {
-        cargo.env(variable, apt::program(name, name)?);
-    }
+    cargo.env("MCPSONAR_VICTORIA_METRICS", apt::victoria_metrics()?);
+    cargo.env("MCPSONAR_PROMETHEUS", apt::program("prometheus", "prometheus")?);
     if args.long {
         cargo.env("MCPSONAR_LONG", "1");
     }

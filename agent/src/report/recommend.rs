@@ -15,8 +15,8 @@ const TIMEOUTS: f64 = 0.01;
 const SLOWER: f64 = 0.5;
 /// How many times the median the 99th percentile may be.
 const TAIL: f64 = 20.0;
-/// Tails below this do not hurt, microseconds.
-const TAIL_FROM: f64 = 100_000.0;
+/// Faster than this, at the 99th percentile in microseconds, hurts nobody.
+const SLOW: f64 = 100_000.0;
 /// Lists of tools per session that make one wonder.
 const LISTS_A_SESSION: u64 = 5;
 /// Share of the period that the agent has to have run.
@@ -115,7 +115,9 @@ fn cause(operation: &OperationReport) -> Option<Recommendation> {
     let all: u64 = operation.dominant_causes.iter().map(|count| count.calls).sum();
     let first = operation.dominant_causes.iter().find(|count| count.cause.is_some())?;
     let advice = causes::advice(first.cause.as_deref()?)?;
-    (all >= ENOUGH && first.calls * 2 >= all).then(|| {
+    // Why a call that fails at once took its time is of no interest.
+    let is_slow = operation.figures.p99_us >= Some(SLOW);
+    (is_slow && all >= ENOUGH && first.calls * 2 >= all).then(|| {
         of(
             Urgency::Medium,
             subject(operation),
@@ -132,7 +134,7 @@ fn cause(operation: &OperationReport) -> Option<Recommendation> {
 
 fn tail(operation: &OperationReport) -> Option<Recommendation> {
     let (p50, p99) = operation.figures.p50_us.zip(operation.figures.p99_us)?;
-    (p99 >= TAIL_FROM && p99 >= TAIL * p50).then(|| {
+    (p99 >= SLOW && p99 >= TAIL * p50).then(|| {
         of(
             Urgency::Low,
             subject(operation),

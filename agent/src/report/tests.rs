@@ -122,6 +122,19 @@ fn advice_with_evidence() {
 }
 
 #[test]
+fn what_is_fast_needs_no_advice_on_its_time() {
+    let mut report = report();
+    let operations = report.servers.iter_mut().flat_map(|server| &mut server.operations);
+    operations.for_each(|operation| operation.figures.p99_us = Some(400.0));
+    let advice = recommend::recommendations(&report);
+    assert!(
+        !advice.iter().any(|found| found.advice.contains("over the network")),
+        "{advice:?}"
+    );
+    assert!(advice.iter().any(|found| found.advice.contains("why it fails")));
+}
+
+#[test]
 fn an_empty_history_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let report = Report::of(&reader(&folder), "box", NOW - 24 * HOUR, NOW - 23 * HOUR).unwrap();

@@ -67,7 +67,7 @@ impl Stage {
         );
         fs::write(&scrape, config).with_context(|| format!("cannot write {}", scrape.display()))?;
         stage.start(
-            sh::cmd(apt::program("victoria-metrics", "victoria-metrics")?)
+            sh::cmd(apt::victoria_metrics()?)
                 .arg(format!("-httpListenAddr={database}"))
                 .arg(format!("-storageDataPath={}", stage.folder.join("database").display()))
                 .arg(format!("-promscrape.config={}", scrape.display()))

@@ -1,12 +1,11 @@
-//! Debian's cloud kernels to boot, fetched without touching this machine's own apt configuration.
+//! Debian's cloud kernels to boot.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::mirrors;
+use crate::apt::Release;
 use crate::{repo, sh};
 
 /// The kernels that are supported, and the releases of Debian that carry them.
@@ -17,8 +16,6 @@ const KERNELS: [(&str, &[&str]); 5] = [
     ("6.18", &["trixie-backports"]),
     ("7.2", &["sid"]),
 ];
-
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// All supported kernels, oldest first.
 pub(crate) fn all() -> Vec<String> {
@@ -85,121 +82,56 @@ fn fetch(version: &str) -> Result<()> {
         "virtual machines are set up for x86_64 only, and this machine is {}",
         std::env::consts::ARCH
     );
-    ensure!(
-        Path::new(KEYRING).exists(),
-        "{KEYRING} is missing: install the package debian-archive-keyring"
-    );
     sh::say(format!(
         "fetching a kernel {version} from Debian's {}",
         suites.join(" and ")
     ));
-    let apt = Apt::new(version, suites)?;
-    apt.update();
-    let package = apt.find(version)?;
-    apt.unpack(&package)
+    let release = Release::open(folder().join("apt").join(version), suites)?;
+    let package = find(&release, version)?;
+    take(&release, &package)?;
+    release.close()
 }
 
-/// An apt of its own: lists, cache and configuration are under the cache folder.
-struct Apt {
-    home: PathBuf,
-    config: PathBuf,
+/// The newest cloud image of this version that the archive lists, by its name: versioned ones are pruned.
+/// From 7.x on the image is in linux-binary-*.
+fn find(release: &Release, version: &str) -> Result<String> {
+    let names = sh::read(release.command("apt-cache").arg("pkgnames"))?;
+    let of = |kind: &str| {
+        names
+            .lines()
+            .filter(|name| name.ends_with("cloud-amd64"))
+            .filter(|name| name.strip_prefix(kind).is_some_and(|rest| is_version(rest, version)))
+            .max_by_key(|name| numbers(name))
+            .map(str::to_owned)
+    };
+    of("linux-binary-")
+        .or_else(|| of("linux-image-"))
+        .context("the archive lists no cloud image of it any more")
 }
 
-impl Apt {
-    fn new(version: &str, suites: &[&str]) -> Result<Self> {
-        let home = folder().join("apt").join(version);
-        for part in ["none", "lists/partial", "cache/archives/partial", "debs"] {
-            fs::create_dir_all(home.join(part)).with_context(|| format!("cannot make {}", home.display()))?;
-        }
-        let (main, security) = mirrors::of_this_machine()?;
-        let lines: String = suites
-            .iter()
-            .map(|suite| {
-                let mirror = if suite.ends_with("-security") { &security } else { &main };
-                format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n")
-            })
-            .collect();
-        fs::write(home.join("sources.list"), lines)?;
-        let at = home.display();
-        let config = home.join("apt.conf");
-        fs::write(
-            &config,
-            format!(
-                "Dir::Etc::sourcelist \"{at}/sources.list\"; Dir::Etc::sourceparts \"{at}/none\";\n\
-                 Dir::Etc::preferencesparts \"{at}/none\"; Dir::State::lists \"{at}/lists\";\n\
-                 Dir::Cache \"{at}/cache\"; Acquire::Languages \"none\";\n\
-                 Acquire::Check-Valid-Until \"false\"; APT::Sandbox::User \"root\";\n"
-            ),
-        )?;
-        Ok(Self { home, config })
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = sh::cmd(program);
-        command.env("APT_CONFIG", &self.config);
-        command
-    }
-
-    /// One release that cannot be had (too old, too new) must not keep the others from being read.
-    fn update(&self) {
-        if let Err(error) = sh::read(self.command("apt-get").args(["update", "--quiet=2"])) {
-            eprintln!("    {error:#}");
-        }
-    }
-
-    /// Versioned images are pruned from the archive, so the newest that the index lists is taken.
-    /// From 7.x on the image is in linux-binary-*.
-    fn find(&self, version: &str) -> Result<String> {
-        let names = sh::read(self.command("apt-cache").arg("pkgnames"))?;
-        let of = |kind: &str| {
-            names
-                .lines()
-                .filter(|name| name.ends_with("cloud-amd64"))
-                .filter(|name| name.strip_prefix(kind).is_some_and(|rest| is_version(rest, version)))
-                .max_by_key(|name| numbers(name))
-                .map(str::to_owned)
-        };
-        of("linux-binary-")
-            .or_else(|| of("linux-image-"))
-            .context("the archive lists no cloud image of it any more")
-    }
-
-    fn unpack(&self, package: &str) -> Result<()> {
-        sh::run(
-            self.command("apt-get")
-                .current_dir(self.home.join("debs"))
-                .args(["download", "--quiet=2", package]),
-        )?;
-        let deb = files(&self.home.join("debs"))?
-            .into_iter()
-            .find(|path| {
-                path.file_name()
-                    .is_some_and(|n| n.to_string_lossy().starts_with(package))
-            })
-            .with_context(|| format!("apt-get downloaded no {package}"))?;
-        let unpacked = self.home.join("unpacked");
-        sh::run(sh::cmd("dpkg-deb").arg("--extract").args([&deb, &unpacked]))?;
-        let image = files(&unpacked)?
-            .into_iter()
-            .find(|path| {
-                path.file_name()
-                    .is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz"))
-            })
-            .with_context(|| format!("{package} has no vmlinuz"))?;
-        let name = package
-            .trim_start_matches("linux-image-")
-            .trim_start_matches("linux-binary-");
-        fs::create_dir_all(boot())?;
-        let (partial, whole) = (
-            boot().join(format!(".partial-{name}")),
-            boot().join(format!("vmlinuz-{name}")),
-        );
-        fs::copy(&image, &partial)?;
-        fs::rename(&partial, &whole)?;
-        fs::remove_dir_all(&self.home).with_context(|| format!("cannot clear {}", self.home.display()))?;
-        sh::say(format!("got {}", whole.display()));
-        Ok(())
-    }
+/// Takes the image out of a package into the folder of kernels.
+fn take(release: &Release, package: &str) -> Result<()> {
+    let unpacked = release.home().join("unpacked");
+    release.unpack(package, &unpacked)?;
+    let image = files(&unpacked)?
+        .into_iter()
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz"))
+        })
+        .with_context(|| format!("{package} has no vmlinuz"))?;
+    let name = package
+        .trim_start_matches("linux-image-")
+        .trim_start_matches("linux-binary-");
+    fs::create_dir_all(boot())?;
+    let (partial, whole) = (
+        boot().join(format!(".partial-{name}")),
+        boot().join(format!("vmlinuz-{name}")),
+    );
+    fs::copy(&image, &partial)?;
+    fs::rename(&partial, &whole)?;
+    sh::say(format!("got {}", whole.display()));
+    Ok(())
 }
 
 /// All files under `folder`.

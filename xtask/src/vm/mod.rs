@@ -6,7 +6,6 @@
 mod cpio;
 mod kernels;
 mod matrix;
-mod mirrors;
 mod package;
 
 use std::fs;

@@ -1,12 +1,21 @@
 //! Debian's packages.
 
+mod mirrors;
+mod release;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
 use crate::{repo, sh};
+
+pub(crate) use release::Release;
+
+/// Where a package has its programs.
+const PROGRAMS: &str = "usr/bin";
 
 /// Whether the package lists were brought up to date in this run, and if not, why.
 static UPDATED: OnceLock<Result<(), String>> = OnceLock::new();
@@ -60,8 +69,8 @@ pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf> {
     if let Some(found) = sh::which(name) {
         return Ok(found);
     }
-    let folder = repo::cache().join("debian").join(package);
-    let unpacked = folder.join("usr/bin").join(name);
+    let folder = cache().join(package);
+    let unpacked = folder.join(PROGRAMS).join(name);
     if unpacked.is_file() {
         return Ok(unpacked);
     }
@@ -73,6 +82,30 @@ pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf> {
     }
     unpack(package, &folder)?;
     Ok(unpacked)
+}
+
+/// VictoriaMetrics, of the first release of Debian in which it takes metrics over OTLP.
+pub(crate) fn victoria_metrics() -> Result<PathBuf> {
+    program_of("trixie", "victoria-metrics", "victoria-metrics")
+}
+
+/// A program as it is in another release of Debian, whichever there is here: that may be too old.
+fn program_of(release: &str, name: &str, package: &str) -> Result<PathBuf> {
+    let home = cache().join(release);
+    let folder = home.join(package);
+    let unpacked = folder.join(PROGRAMS).join(name);
+    if !unpacked.is_file() {
+        let of = Release::open(home.join("apt"), &[release])?;
+        of.unpack(package, &folder)
+            .with_context(|| format!("cannot get {package} of Debian's {release}"))?;
+        of.close()?;
+    }
+    Ok(unpacked)
+}
+
+/// Where packages are unpacked.
+fn cache() -> PathBuf {
+    repo::cache().join("debian")
 }
 
 /// Makes the package lists those of another architecture as well.
@@ -90,16 +123,16 @@ pub(crate) fn know_architecture(debian: &str) -> Result<()> {
 
 /// Unpacks a package, as apt-get names it, into `folder`, and does not install it.
 pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
+    unpack_by(sh::cmd("apt-get"), package, folder)
+}
+
+fn unpack_by(mut apt_get: Command, package: &str, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     sh::say(format!(
         "unpacking the Debian package {package} into {}",
         folder.display()
     ));
-    sh::run(
-        sh::cmd("apt-get")
-            .current_dir(folder)
-            .args(["download", "--quiet=2", package]),
-    )?;
+    sh::run(apt_get.current_dir(folder).args(["download", "--quiet=2", package]))?;
     let archive = fs::read_dir(folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|is| is == "deb"))
