@@ -152,8 +152,12 @@ fn install_linker(compiler: &Compiler) -> Result<()> {
     sh::say(format!(
         "building bpf-linker {BPF_LINKER} with LLVM {llvm}: takes about 3 minutes, once"
     ));
+    // Its build asks the first llvm-config on PATH, which may be of another LLVM, or not be there.
+    let mut path = std::ffi::OsString::from(format!("{prefix}/bin:"));
+    path.push(std::env::var_os("PATH").unwrap_or_default());
     let mut cargo = compiler::clean("cargo");
     cargo
+        .env("PATH", path)
         .env(format!("LLVM_SYS_{llvm}1_PREFIX"), &prefix)
         .env("RUSTFLAGS", format!("-L native={prefix}/lib"))
         .args(["install", "--locked", "--quiet", "--force", "--no-default-features"])
