@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::{apt, repo, sh};
+use crate::{python, repo, sh};
 
 /// Helm 4's library for Python: there is no Debian package of Helm.
 const HELM: &str = "helm-python-sdk==0.2.2";
@@ -39,15 +39,11 @@ pub(crate) fn check() -> Result<()> {
 /// A Python with Helm's library, in an environment of its own that is kept.
 fn python() -> Result<PathBuf> {
     let folder = repo::cache().join("chart");
-    let python = folder.join("bin/python");
-    if sh::ask(sh::cmd(&python).args(["-c", "import helm_python, kubernetes_validate"])).is_some() {
-        return Ok(python);
+    let there = folder.join("bin/python");
+    if sh::ask(sh::cmd(&there).args(["-c", "import helm_python, kubernetes_validate"])).is_some() {
+        return Ok(there);
     }
-    let make = || sh::run(sh::cmd("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-    if make().is_err() {
-        apt::install(&["python3-venv"])?;
-        make().context("cannot make an environment of Python for the chart's checks")?;
-    }
+    let python = python::environment(&folder)?;
     sh::say(format!("installing {HELM} and {SCHEMAS} into {}", folder.display()));
     sh::run(sh::cmd(&python).args(["-m", "pip", "install", "--quiet", HELM, SCHEMAS]))
         .context("the chart is checked with Helm's library for Python; pip says above why it is not to be had")?;

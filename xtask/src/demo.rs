@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, repo, setup, sh};
+use crate::{build, python, repo, setup, sh};
 
 /// The newest of the 1.x line, which most clients and servers in the field are built on.
 const NODE_SDK: &str = "@modelcontextprotocol/sdk@1.32.2";
@@ -143,20 +143,17 @@ fn node() -> Result<Vec<String>> {
 }
 
 fn python() -> Result<Vec<String>> {
-    let python = sh::which("python3").context("there is no python3")?;
     let folder = repo::target().join("demo/python");
-    let inside = folder.join("venv/bin/python");
+    let venv = folder.join("venv");
     once(&folder, PYTHON_SDK, || {
         sh::say(format!("installing {PYTHON_SDK} into {}", folder.display()));
-        sh::run(sh::cmd(&python).args(["-m", "venv"]).arg(folder.join("venv")))
-            .context("python3 has no venv: on Debian it is the package python3-venv")?;
-        let mut pip = sh::cmd(&inside);
+        let mut pip = sh::cmd(python::environment(&venv)?);
         sh::run_within(pip.args(["-m", "pip", "install", "--quiet", PYTHON_SDK]), INSTALL_LIMIT)
     })?;
     let (client, server) = (folder.join("demo-client.py"), folder.join("demo-server.py"));
     fs::write(&client, PYTHON_CLIENT).with_context(|| format!("cannot write {}", client.display()))?;
     fs::write(&server, PYTHON_SERVER).with_context(|| format!("cannot write {}", server.display()))?;
-    let python = text(&inside);
+    let python = text(&venv.join("bin/python"));
     Ok(vec![python.clone(), text(&client), python, text(&server)])
 }
 

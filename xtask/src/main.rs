@@ -14,6 +14,7 @@ mod dist;
 mod docs;
 mod fuzz;
 mod pictures;
+mod python;
 mod repo;
 mod setup;
 mod sh;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::compiler::{self, Compiler};
-use crate::{apt, dashboards, sh};
+use crate::{apt, dashboards, python, sh};
 
 /// The linker of the eBPF programs.
 const BPF_LINKER: &str = "0.13.0";
@@ -78,7 +78,11 @@ pub(crate) fn for_test() -> Result<()> {
         sh::run(compiler::clean("cargo").args(["install", "--locked", "--quiet", "--no-default-features", &package]))?;
     }
     dashboards::for_test()?;
+    python::need()?;
     install_missing(&[
+        // The SDK for TypeScript.
+        ("node", "nodejs"),
+        ("npm", "npm"),
         // The fuzzing engine.
         ("c++", "g++"),
         // Certificates of test servers are made when they are needed.
