@@ -28,4 +28,5 @@ pub use pipeline::{Origin, Output, Pipeline, Selection};
 pub(crate) use record::FIRST_SESSIONLESS;
 pub use record::{CallRecord, CallSource, Causes, FaultRecord, Network, Party, TaskRecord, TcpRecord};
 pub use survey::{OpenCall, Survey};
+pub use syscalls::Architecture;
 pub use trace_id::{ConnectionKey, Ids, Run, ShortId, TraceId, rejection_threshold, upstream_span};

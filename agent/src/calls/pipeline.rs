@@ -17,6 +17,7 @@ use super::programs::{Program, Programs};
 use super::record::{CallRecord, CallSource, FaultRecord};
 use super::sessions::Sessions;
 use super::sockets::{Sockets, is_plaintext};
+use super::syscalls::Architecture;
 use super::trace_id::Run;
 use super::upstreams::Upstreams;
 use super::windows::Windows;
@@ -51,6 +52,8 @@ pub struct Origin {
     pub clock: ClockOffset,
     /// The kernel's boot id: inode numbers mean something within one boot.
     pub boot_id: String,
+    /// Of its kernel.
+    pub architecture: Architecture,
     /// Inode numbers of the pipes and sockets that were open before observation began.
     pub preexisting: HashSet<u64>,
 }
@@ -135,8 +138,10 @@ impl<S: FactsSource> Pipeline<S> {
             Record::Exit(exit) => self.exited(exit.header.tgid, exit.value, exit.at),
             Record::Wait(wait, answer) => self.upstreams.record(&wait, answer),
             Record::Syscalls(told) => {
-                let uses = told.uses();
-                self.windows.syscalls.record(told.header.tgid, told.from, told.to, uses);
+                let (architecture, process) = (self.origin.architecture, told.header.tgid);
+                self.windows
+                    .syscalls
+                    .record(architecture, process, told.from, told.to, told.uses());
             }
             Record::OomKill(kill) => self.oom_kills.push((kill.header.tgid, kill.at)),
             // That is the sensor's business.

@@ -9,6 +9,7 @@ mod writer;
 
 use serde::{Deserialize, Serialize};
 
+use super::syscalls::Architecture;
 use crate::host::{ClockOffset, ProcessFacts};
 
 pub use reader::RecordingReader;
@@ -36,8 +37,8 @@ pub struct RecordingHeader {
     pub mcpsonar: String,
     /// Release of the kernel.
     pub kernel: String,
-    /// Architecture: the byte order of the records.
-    pub arch: String,
+    /// What the numbers of system calls in the records depend on. All that we know are little-endian.
+    pub arch: Architecture,
     /// The kernel's boot id, for which inode numbers mean something.
     pub boot_id: String,
     /// From the records' clock to the time of day, in nanoseconds.
@@ -56,7 +57,7 @@ impl RecordingHeader {
             abi: agent_abi::VERSION,
             mcpsonar: env!("CARGO_PKG_VERSION").to_owned(),
             kernel,
-            arch: std::env::consts::ARCH.to_owned(),
+            arch: Architecture::HERE,
             boot_id,
             clock_offset_ns: clock,
             pids,

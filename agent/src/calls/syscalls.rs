@@ -4,13 +4,54 @@ use std::collections::VecDeque;
 
 use agent_abi::{SYSCALL_BUCKETS, SYSCALL_FIRST_BUCKET, SyscallUse};
 use mcp_proto::Nanos;
-use serde::Serialize;
-use syscalls::Sysno;
+use serde::{Deserialize, Serialize};
+use syscalls::{aarch64, x86_64};
 
 /// Accounts that are kept until their calls are known; the oldest give way.
 const MAX_ACCOUNTS: usize = 1024;
 /// System calls that are told of a call.
 const MAX_TOLD: usize = 8;
+
+/// What the numbers of system calls depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Architecture {
+    /// 64-bit x86.
+    #[serde(rename = "x86_64")]
+    X86,
+    /// 64-bit Arm, little-endian.
+    #[serde(rename = "aarch64")]
+    Arm,
+}
+
+impl Architecture {
+    /// That of this build.
+    pub const HERE: Self = if cfg!(target_arch = "aarch64") {
+        Self::Arm
+    } else {
+        Self::X86
+    };
+    /// The names of all, for messages.
+    pub const NAMES: &str = "x86_64 or aarch64";
+
+    /// By Rust's name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "x86_64" => Some(Self::X86),
+            "aarch64" => Some(Self::Arm),
+            _ => None,
+        }
+    }
+
+    /// The name of a system call; its number where that has none.
+    fn syscall(self, number: u64) -> Box<str> {
+        let known = usize::try_from(number).ok().and_then(|number| match self {
+            Self::X86 => x86_64::Sysno::new(number).map(|known| known.name()),
+            Self::Arm => aarch64::Sysno::new(number).map(|known| known.name()),
+        });
+        known.map_or_else(|| number.to_string().into(), Into::into)
+    }
+}
 
 /// How often and how long a server was in one system call during a call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,12 +81,19 @@ pub(super) struct Syscalls(VecDeque<(u32, Nanos, Nanos, Vec<SyscallTime>)>);
 
 impl Syscalls {
     /// Keeps the account of a process between two instants.
-    pub(super) fn record(&mut self, pid: u32, from: Nanos, to: Nanos, uses: impl Iterator<Item = SyscallUse>) {
+    pub(super) fn record(
+        &mut self,
+        architecture: Architecture,
+        pid: u32,
+        from: Nanos,
+        to: Nanos,
+        uses: impl Iterator<Item = SyscallUse>,
+    ) {
         let mut uses: Vec<_> = uses.collect();
         uses.sort_by_key(|used| std::cmp::Reverse(used.ns));
         uses.truncate(MAX_TOLD);
         let told = uses.iter().map(|used| SyscallTime {
-            name: name(used.number.saturating_sub(1)),
+            name: architecture.syscall(used.number.saturating_sub(1)),
             count: used.count,
             us: super::parts::micros(used.ns),
             durations: durations(used),
@@ -78,13 +126,10 @@ fn durations(used: &SyscallUse) -> Vec<Durations> {
         .collect()
 }
 
-fn name(number: u64) -> Box<str> {
-    let known = usize::try_from(number).ok().and_then(Sysno::new);
-    known.map_or_else(|| number.to_string().into(), |known| known.name().into())
-}
-
 #[cfg(test)]
 mod tests {
+    use syscalls::Sysno;
+
     use super::*;
 
     fn uses(uses: &[(Sysno, u64)]) -> impl Iterator<Item = SyscallUse> {
@@ -99,8 +144,9 @@ mod tests {
     #[test]
     fn the_longest_first_of_the_right_window() {
         let mut syscalls = Syscalls::default();
-        syscalls.record(7, 10, 20, uses(&[(Sysno::futex, 3000)]));
-        syscalls.record(7, 30, 40, uses(&[(Sysno::read, 1000), (Sysno::fsync, 5000)]));
+        let here = Architecture::HERE;
+        syscalls.record(here, 7, 10, 20, uses(&[(Sysno::futex, 3000)]));
+        syscalls.record(here, 7, 30, 40, uses(&[(Sysno::read, 1000), (Sysno::fsync, 5000)]));
         let told = syscalls.within(7, 30, 45);
         let names: Vec<_> = told.iter().map(|it| (&*it.name, it.count, it.us)).collect();
         assert_eq!(names, [("fsync", 2, 5.0), ("read", 2, 1.0)]);
@@ -108,14 +154,25 @@ mod tests {
         assert_eq!(durations, [(Some(4.096), 1), (None, 1)]);
         assert_eq!(syscalls.within(7, 30, 39), []);
         assert_eq!(syscalls.within(8, 30, 45), []);
-        assert_eq!(&*name(99_999), "99999");
+    }
+
+    #[test]
+    fn a_number_is_another_call_elsewhere() {
+        let names = [Architecture::X86, Architecture::Arm].map(|it| it.syscall(63));
+        assert_eq!(names, ["uname".into(), "read".into()]);
+        assert_eq!(&*Architecture::Arm.syscall(99_999), "99999");
+        for name in Architecture::NAMES.split(" or ") {
+            let json = serde_json::to_value(Architecture::named(name)).ok();
+            assert_eq!(json, Some(name.into()));
+        }
+        assert_eq!(Architecture::named(std::env::consts::ARCH), Some(Architecture::HERE));
     }
 
     #[test]
     fn no_more_than_there_is_room_for() {
         let mut syscalls = Syscalls::default();
         for at in 0..5000 {
-            syscalls.record(7, at, at + 1, uses(&[(Sysno::read, 1)]));
+            syscalls.record(Architecture::HERE, 7, at, at + 1, uses(&[(Sysno::read, 1)]));
         }
         assert_eq!(syscalls.0.len(), MAX_ACCOUNTS);
     }

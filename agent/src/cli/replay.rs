@@ -58,6 +58,7 @@ pub(super) fn replay<R: io::BufRead>(
     let mut origin = Origin {
         clock: header.clock_offset_ns,
         boot_id: header.boot_id.clone(),
+        architecture: header.arch,
         preexisting: Default::default(),
     };
     let selection = match header.pids.as_slice() {

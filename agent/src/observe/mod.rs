@@ -14,7 +14,7 @@ use std::process::ExitStatus;
 use agent_abi::Membership;
 use mcp_proto::{Nanos, Stats};
 
-use crate::calls::{Origin, Output, Selection, Survey};
+use crate::calls::{Architecture, Origin, Output, Selection, Survey};
 use crate::hooks::HookStatus;
 use crate::host::{self, ClockOffset, ProcessFacts};
 use crate::sensor::{Scope, SensorError, Tier};
@@ -203,6 +203,7 @@ fn origin(preexisting: HashSet<u64>) -> Origin {
     Origin {
         clock: ClockOffset::now(),
         boot_id: boot_id.trim().to_owned(),
+        architecture: Architecture::HERE,
         preexisting,
     }
 }

@@ -70,10 +70,15 @@ impl Cross {
             "RUSTFLAGS",
             [flags.to_owned()].into_iter().chain(sysroot).collect::<String>(),
         );
-        let variable = target.to_uppercase().replace('-', "_");
-        cargo.env(format!("CARGO_TARGET_{variable}_LINKER"), &gcc);
+        cargo.env(self.variable("LINKER"), &gcc);
         cargo.env(format!("CC_{}", target.replace('-', "_")), &gcc);
         cargo
+    }
+
+    /// Cargo's environment variable of this name for the target.
+    pub(super) fn variable(&self, name: &str) -> String {
+        let target = self.arch.target().to_uppercase().replace('-', "_");
+        format!("CARGO_TARGET_{target}_{name}")
     }
 
     /// Its tool of this name.

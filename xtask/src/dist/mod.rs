@@ -2,6 +2,7 @@
 //! make the packages from it.
 
 mod cross;
+mod emulate;
 mod install;
 mod packages;
 mod sbom;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use self::cross::Cross;
+pub(crate) use self::emulate::{Args as EmulateArgs, main as emulate_main};
 use crate::{build, repo, sh};
 
 /// The C library becomes a part of the program.

@@ -128,6 +128,7 @@ impl Host {
         let origin = Origin {
             clock: ClockOffset(0),
             boot_id: "boot".to_owned(),
+            architecture: Architecture::HERE,
             preexisting: HashSet::new(),
         };
         let mut source = RecordedFacts::default();

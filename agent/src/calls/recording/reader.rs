@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    FACTS, FORMAT, Frame, LOSSES, MAGIC, MAX_FRAME, MAX_HEADER, PREEXISTING, RECORD, RecordingError, RecordingHeader,
+    Architecture, FACTS, FORMAT, Frame, LOSSES, MAGIC, MAX_FRAME, MAX_HEADER, PREEXISTING, RECORD, RecordingError,
+    RecordingHeader,
 };
 
 /// Reads a recording, frame by frame.
@@ -142,18 +143,22 @@ fn read_header(input: &mut impl BufRead) -> Result<RecordingHeader, RecordingErr
     let wanted = [
         ("format", "format", FORMAT.to_string()),
         ("record layout", "abi", agent_abi::VERSION.to_string()),
-        ("architecture", "arch", std::env::consts::ARCH.to_owned()),
     ];
+    let other = |what, found, wanted| RecordingError::Version {
+        what,
+        found,
+        wanted,
+        by: text("mcpsonar"),
+    };
     for (what, name, wanted) in wanted {
         let found = text(name);
         if found != wanted {
-            return Err(RecordingError::Version {
-                what,
-                found,
-                wanted,
-                by: text("mcpsonar"),
-            });
+            return Err(other(what, found, wanted));
         }
+    }
+    let arch = text("arch");
+    if Architecture::named(&arch).is_none() {
+        return Err(other("architecture", arch, Architecture::NAMES.to_owned()));
     }
     serde_json::from_slice(&line).map_err(|error| not_one(format!("its header is incomplete: {error}")))
 }

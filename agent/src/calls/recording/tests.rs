@@ -80,6 +80,20 @@ fn cut_off_in_the_last_record() {
 }
 
 #[test]
+fn of_another_architecture() {
+    let whole = recording();
+    let start = whole.iter().position(|byte| *byte == b'\n').unwrap();
+    for (name, arch) in [("x86_64", Architecture::X86), ("aarch64", Architecture::Arm)] {
+        let header = RecordingHeader { arch, ..header() };
+        let line = serde_json::to_vec(&header).unwrap();
+        assert!(String::from_utf8_lossy(&line).contains(&format!("\"arch\":\"{name}\"")));
+        let bytes = [&line[..], &whole[start..]].concat();
+        assert_eq!(RecordingReader::new(&bytes[..]).unwrap().header(), &header);
+        assert_eq!(read(&bytes).unwrap().0, read(&whole).unwrap().0);
+    }
+}
+
+#[test]
 fn what_is_not_a_recording() {
     for bytes in [
         &b""[..],
