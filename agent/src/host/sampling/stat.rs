@@ -132,7 +132,10 @@ mod tests {
         let mut files = StatFiles::default();
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = child.id();
-        assert_eq!(files.read(pid).map(|stat| stat.comm).as_deref(), Some("sleep"));
+        // The kernel lets whoever starts a program go on a little before that has its name.
+        while files.read(pid).map(|stat| stat.comm).as_deref() != Some("sleep") {
+            std::thread::yield_now();
+        }
         assert_eq!(files.read(pid).map(|stat| stat.parent), Some(std::process::id()));
         child.kill().unwrap();
         child.wait().unwrap();
