@@ -95,6 +95,11 @@ pub(crate) fn for_test() -> Result<()> {
     ])
 }
 
+/// What asks for answers on real data, and what it asks about.
+pub(crate) fn for_stage() -> Result<()> {
+    install_missing(&[("curl", "curl"), ("python3", "python3")])
+}
+
 /// What a virtual machine needs.
 pub(crate) fn for_vm() -> Result<()> {
     install_missing(&[

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{apt, repo, sh};
+use crate::{apt, repo, setup, sh};
 
 const WORKLOAD: &str = "xtask/assets/workload.py";
 /// Takes what the agent sends, when it feels like it.
@@ -37,6 +37,7 @@ impl Stage {
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot clear {}", folder.display()))?;
         }
+        setup::for_stage()?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let (metrics, database) = (free_address()?, free_address()?);
         let mut stage = Self {
@@ -148,6 +149,7 @@ impl Stage {
 
     fn wait_for_samples(&mut self) -> Result<()> {
         let end = Instant::now() + START_LIMIT;
+        let mut last = None;
         while Instant::now() < end {
             for (program, name) in &mut self.programs {
                 if let Some(status) = program.try_wait()? {
@@ -156,16 +158,21 @@ impl Stage {
                 }
             }
             let series = self.ask("query", &[("query", "mcpsonar_agent_series")]);
-            if series.is_ok_and(|data| data["result"].as_array().is_some_and(|list| !list.is_empty())) {
-                return Ok(());
+            match series {
+                Ok(data) if data["result"].as_array().is_some_and(|list| !list.is_empty()) => return Ok(()),
+                Ok(_) => last = None,
+                Err(error) => last = Some(error),
             }
             std::thread::sleep(Duration::from_millis(500));
         }
-        bail!(
+        let said = format!(
             "no metrics of the agent after {} s: see the logs in {}",
             START_LIMIT.as_secs(),
             self.folder.display()
-        )
+        );
+        Err(last
+            .unwrap_or_else(|| anyhow::anyhow!("nothing is scraped"))
+            .context(said))
     }
 }
 
