@@ -100,6 +100,11 @@ pub(crate) fn for_stage() -> Result<()> {
     install_missing(&[("curl", "curl"), ("python3", "python3")])
 }
 
+/// What the plotting library comes by.
+pub(crate) fn for_pictures() -> Result<()> {
+    install_missing(&[("npm", "npm")])
+}
+
 /// What a virtual machine needs.
 pub(crate) fn for_vm() -> Result<()> {
     install_missing(&[

@@ -40,6 +40,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let agent = agent(args.agent.as_deref(), "pictures")?;
     let catalog = Catalog::read()?;
+    page::prepare()?;
     let mut stage = Stage::begin(&agent)?;
     stage.play_on(Duration::from_secs(args.seconds) + ENCORE)?;
     std::thread::sleep(Duration::from_secs(args.seconds));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::answers::{Answers, Series, Verdict};
 use super::stage::Stage;
 use crate::dashboards::{Dashboard, Panel};
-use crate::{apt, repo, sh};
+use crate::{apt, repo, setup, sh};
 
 const TEMPLATE: &str = include_str!("../../assets/pictures.html");
 /// The plotting library.
@@ -112,11 +112,19 @@ fn named(legend: &str, series: &Series) -> String {
     name
 }
 
+/// Gets what pictures are drawn with: before minutes have gone into what they show.
+pub(super) fn prepare() -> Result<()> {
+    uplot()?;
+    browser()?;
+    Ok(())
+}
+
 /// The folder of the plotting library.
 fn uplot() -> Result<PathBuf> {
     let folder = repo::cache().join("pictures");
     let library = folder.join("node_modules/uplot");
     if !library.is_dir() {
+        setup::for_pictures()?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         sh::run(
             sh::cmd("npm")
