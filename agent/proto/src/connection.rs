@@ -264,7 +264,9 @@ impl Connection {
         };
         let direction = it.call.direction;
         if let Some(before) = it.answered_before {
-            let overlapped = self.served[direction as usize].answer(direction, before, began, &mut self.calls);
+            let newest_first = self.ages.iter().rev();
+            let served = &mut self.served[direction as usize];
+            let overlapped = served.answer(direction, before, began, newest_first, &mut self.calls);
             if let Some(it) = self.calls.get_mut(slot) {
                 it.call.overlapped = overlapped;
             }

@@ -18,6 +18,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const VICTORIA_METRICS: &str = "MCPSONAR_VICTORIA_METRICS";
 /// The same for Prometheus.
 const PROMETHEUS: &str = "MCPSONAR_PROMETHEUS";
+
 /// Which one.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
